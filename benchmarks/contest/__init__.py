@@ -1,0 +1,1 @@
+"""The comparison of whole processes: sizes, stores, cells, records and plots."""

@@ -1,0 +1,49 @@
+"""How long the bars of a file are, told from the most common spacing of its times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lazybars.errors import BadInput
+from lazybars.importers.bench import Bench
+from lazybars.importers.parts import bar_size
+
+__all__ = ["named_size", "timestep_of"]
+
+_ROWS_LOOKED_AT = 20_000
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
+
+
+def timestep_of(
+    bench: Bench, relation: str, params: dict[str, Any], time: str, label: str
+) -> tuple[str, str]:
+    """(timestep, bar size where it is not one of them) by the most common spacing of the first times.
+
+    time : SQL of the time. Raises BadInput where there are too few bars to tell, or they are less than a
+    minute or more than four days apart.
+    """
+    seconds = bench.rows(
+        f"SELECT gap FROM (SELECT t - lag(t) OVER (ORDER BY t) AS gap FROM (SELECT DISTINCT "
+        f"epoch_us(CAST({time} AS TIMESTAMPTZ)) // 1000000 AS t FROM (SELECT {time} FROM {relation} "
+        f"WHERE {time} IS NOT NULL LIMIT {_ROWS_LOOKED_AT}))) WHERE gap > 0 GROUP BY gap "
+        "ORDER BY count(*) DESC, gap LIMIT 1",
+        params,
+    )
+    if not seconds:
+        raise BadInput(f"{label}: too few bars to tell the timestep: give --timestep")
+    return named_size(seconds[0][0], label)
+
+
+def named_size(seconds: int, label: str) -> tuple[str, str]:
+    """(timestep, bar size where it is not one of them) of bars so many seconds apart."""
+    if not _MINUTE_S <= seconds <= 4 * _DAY_S:
+        raise BadInput(
+            f"{label}: most bars are {seconds:,} s apart; lazybars takes bars of a minute to a day, or give "
+            "--timestep"
+        )
+    if seconds % _DAY_S == 0 or seconds > 20 * _HOUR_S:
+        return "day", ""
+    if seconds % _MINUTE_S:
+        return "minute", f"{seconds}s"
+    unit, of = ("hour", _HOUR_S) if seconds % _HOUR_S == 0 else ("minute", _MINUTE_S)
+    return bar_size(f"{seconds // of}{unit}")

@@ -1,0 +1,137 @@
+"""Before bar one: the partition that fits, and what the run needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from lazybars.budget import Split, smallest_cap
+from lazybars.errors import CapTooSmall
+from lazybars.partition import KINDS, Partitions
+from lazybars.ring import PAGE_OVERHEAD_BYTES
+from lazybars.series import Series
+
+__all__ = ["Plan", "choose", "plan_for"]
+
+# The current partition and the next one are resident at once while the clock crosses over.
+_RESIDENT_PARTS = 2
+# Larger partitions would save nothing, but the first read of a run would be waited for.
+_ROWS_AT_ONCE = 600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run needs, from metadata alone. All in bytes unless the name says otherwise.
+
+    working_set_bytes : the universe in the partition that holds most, and in the one after it;
+        with so much in the ring nothing is read twice (lookbacks within a partition).
+    largest_segment_bytes : one series in the partition that holds most of it.
+    spare_bytes : room kept for serving one segment that is not kept, and for reading it.
+    needed_cap_bytes : the smallest `memory` that works at all.
+    comfortable_cap_bytes : the smallest `memory` that holds the working set.
+    """
+
+    split: Split
+    partition: str
+    partitions: int
+    series: int
+    rows: int
+    table_bytes: int
+    working_set_bytes: int
+    largest_segment_bytes: int
+    spare_bytes: int
+    needed_cap_bytes: int
+    comfortable_cap_bytes: int
+
+    def __str__(self) -> str:
+        mb = 1e6
+        engine = self.split.engine_limit_bytes + self.split.engine_overhead_bytes
+        return (
+            f"{self.series} series, {self.rows:,} rows, {self.partitions} partitions of {self.partition}\n"
+            f"cap {self.split.cap_bytes / mb:.1f} MB = engine {engine / mb:.1f}"
+            f" + reads {self.split.read_bytes / mb:.1f} + ring and tables {self.split.ring_bytes / mb:.1f}\n"
+            f"working set {self.working_set_bytes / mb:.1f} MB, tables {self.table_bytes / mb:.1f} MB; "
+            f"works from {self.needed_cap_bytes / mb:.1f} MB, "
+            f"comfortable from {self.comfortable_cap_bytes / mb:.1f} MB"
+        )
+
+
+def _segment(one: Series, part: int) -> int:
+    lo, hi = one.span(part)
+    return one.segment_bytes(hi - lo) + PAGE_OVERHEAD_BYTES if hi > lo else 0
+
+
+def plan_for(series: Sequence[Series], partitions: Partitions, split: Split, table_bytes: int) -> Plan:
+    """What a run over these series in these partitions needs.
+
+    Raises
+    ------
+    CapTooSmall
+        One segment and the tables do not fit into what the cap leaves for the ring.
+    """
+    totals = [sum(_segment(one, part) for one in series) for part in range(len(partitions))]
+    largest = max((_segment(one, part) for one in series for part in range(len(partitions))), default=0)
+    working = max((sum(totals[part : part + _RESIDENT_PARTS]) for part in range(len(totals))), default=0)
+    spans = [one.span(part) for one in series for part in range(len(partitions))]
+    rows = max((hi - lo for lo, hi in spans), default=0)
+    # A scan brings a series' partition in one piece, however much that is.
+    spare = largest + max(rows * split.read_row_bytes - split.read_bytes, 0)
+    columns = max((len(one.physical) for one in series), default=0)
+    needed = smallest_cap(largest + spare + table_bytes, columns)
+    plan = Plan(
+        split=split,
+        partition=partitions.kind,
+        partitions=len(partitions),
+        series=len(series),
+        rows=sum(one.rows for one in series),
+        table_bytes=table_bytes,
+        working_set_bytes=working,
+        largest_segment_bytes=largest,
+        spare_bytes=spare,
+        needed_cap_bytes=needed,
+        comfortable_cap_bytes=smallest_cap(working + spare + table_bytes, columns),
+    )
+    if split.ring_bytes < largest + spare + table_bytes:
+        mb = 1e6
+        raise CapTooSmall(
+            f"memory={split.cap_bytes / mb:.1f} MB is too small: needs at least {needed / mb:.1f} MB "
+            f"({needed} bytes): {len(series)} series, the largest {rows} rows a partition of "
+            f"{partitions.kind} = {largest / mb:.2f} MB, {spare / mb:.2f} MB to read and serve it in, "
+            f"tables {table_bytes / mb:.2f} MB, "
+            f"{split.reserved_bytes / mb:.1f} MB for the engine and reads in flight. "
+            "Raise memory, or choose a smaller partition.",
+            needed,
+        )
+    return plan
+
+
+S = TypeVar("S", bound=Series)
+
+
+def choose(
+    kind: str, first_ns: int, last_ns: int, split: Split, series_in: Callable[[Partitions], Sequence[S]]
+) -> tuple[Partitions, Sequence[S]]:
+    """The partitions of a kind, or for "auto" the largest kind that the ring holds twice over.
+
+    Parameters
+    ----------
+    series_in
+        Makes the series for given partitions.
+    """
+    if kind != "auto":
+        partitions = Partitions.covering(kind, first_ns, last_ns)
+        return partitions, series_in(partitions)
+    for candidate in reversed(KINDS):
+        partitions = Partitions.covering(candidate, first_ns, last_ns)
+        series = series_in(partitions)
+        spans = [[one.span(part) for one in series] for part in range(len(partitions))]
+        rows = max((sum(hi - lo for lo, hi in part) for part in spans), default=0)
+        need = max((sum(_segment(one, part) for one in series) for part in range(len(partitions))), default=0)
+        longest = max((hi - lo for part in spans for lo, hi in part), default=0)
+        fits = need * _RESIDENT_PARTS <= split.ring_bytes * 0.85 and longest <= split.read_rows
+        if rows <= _ROWS_AT_ONCE and fits:
+            return partitions, series
+        if candidate == KINDS[0]:
+            break
+    return partitions, series

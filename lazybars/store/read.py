@@ -1,0 +1,263 @@
+"""Bars out of the store: streams, frames, and the scans that the engine of lazybars makes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import zoneinfo
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lazybars.errors import ConfigError, StoreClosed
+from lazybars.model import Column, SeriesInfo
+from lazybars.store.catalog import Entry
+from lazybars.store.days import ZONE
+from lazybars.store.engine import Engine
+from lazybars.store.kinds import arrow_type
+from lazybars.store.schema import identifier
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "frame",
+    "instant_us",
+    "int64s",
+    "last_before",
+    "reader",
+    "revisions",
+    "scan",
+    "series_days",
+    "sessions",
+    "timestamps",
+]
+
+_BATCH_ROWS = 65_536
+_UTC_STAMP = pa.timestamp("us", "UTC")
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_FIRST_US, _LAST_US = -(2**60), 2**60  # wider than any bar, within what TIMESTAMPTZ holds
+
+Int64s = npt.NDArray[np.int64]
+
+
+def instant_us(value: Any, *, end: bool = False, zone: str = ZONE) -> int | None:
+    """Microseconds since the epoch of a bound, or None for None.
+
+    Naive times are New York's, as Lumibot takes them. A bare date (a ``date``, or an ISO text
+    without a time) is its midnight there or, as an end, the last microsecond of that day.
+    """
+    if value is None:
+        return None
+    if isinstance(value, np.datetime64):
+        value = value.astype("M8[us]").item()
+    if isinstance(value, str):
+        try:
+            value = dt.date.fromisoformat(value) if len(value) == 10 else dt.datetime.fromisoformat(value)
+        except ValueError as error:
+            raise ConfigError(f"{value!r} is no time: give a datetime, a date or an ISO text") from error
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        day = value + dt.timedelta(days=1) if end else value
+        midnight = dt.datetime(day.year, day.month, day.day, tzinfo=zoneinfo.ZoneInfo(zone))
+        return (midnight - _EPOCH) // dt.timedelta(microseconds=1) - end
+    if not isinstance(value, dt.datetime):
+        raise ConfigError(f"{value!r} is no time: give a datetime, a date or an ISO text")
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=zoneinfo.ZoneInfo(zone))
+    return int((value - _EPOCH) // dt.timedelta(microseconds=1))
+
+
+def chosen(info: SeriesInfo, columns: Sequence[str] | None) -> list[Column]:
+    """The columns asked for, in the owner's order. Raises ConfigError where one is not there."""
+    if columns is None:
+        return list(info.columns)
+    names = [column.name for column in info.columns]
+    unknown = [name for name in columns if name not in (*names, "timestamp")]
+    if unknown:
+        raise ConfigError(f"{info.label} has no column {', '.join(unknown)}; it has {', '.join(names)}")
+    return [column for column in info.columns if column.name in columns]
+
+
+def reader(
+    engine: Engine, entry: Entry, start_us: int | None, end_us: int | None, columns: list[Column]
+) -> pa.RecordBatchReader:
+    """Stream one series in time order, both bounds included. The reader owns a cursor until it ends."""
+    batches = _batches(engine, entry, start_us, end_us, columns)
+    schema = next(batches)  # a fault of the query shows here, and the stream counts as open from now on
+    return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def _batches(
+    engine: Engine,
+    entry: Entry,
+    start_us: int | None,
+    end_us: int | None,
+    columns: list[Column],
+) -> Iterator[Any]:
+    """First the schema, when the query is under way, then the batches."""
+    # Sorting holds up the stream and costs memory; a series that was only appended to needs none.
+    order = "" if entry.in_order else "ORDER BY ts"
+    wanted = ", ".join(["ts", *(identifier(column.physical) for column in columns)])
+    query = (
+        f"SELECT {wanted} FROM bars WHERE series_id = ? AND ts BETWEEN make_timestamptz(?::BIGINT) "
+        f"AND make_timestamptz(?::BIGINT) {order}"
+    )
+    bounds = [_FIRST_US if start_us is None else start_us, _LAST_US if end_us is None else end_us]
+    with engine.stream() as seat:
+        rows = seat.cursor.sql(query, params=[entry.info.series_id, *bounds]).to_arrow_reader(_BATCH_ROWS)
+        seat.on_close = rows.close
+        fields = [pa.field("timestamp", _UTC_STAMP)]
+        for column, stored in zip(columns, rows.schema.types[1:], strict=True):
+            name = "timestamp_" if column.name == "timestamp" else column.name
+            fields.append(pa.field(name, arrow_type(column.dtype, stored)))
+        schema = pa.schema(fields)
+        yield schema
+        while True:
+            with seat.lock:
+                if seat.on_close is None:
+                    raise StoreClosed(f"{engine.path}: the store was closed before its reader was drained")
+                batch = next(rows, None)
+            if batch is None:
+                return
+            yield pa.RecordBatch.from_arrays(
+                [array.cast(field.type) for array, field in zip(batch.columns, schema, strict=True)],
+                schema=schema,
+            )
+
+
+def frame(engine: Engine, entry: Entry, start_us: int | None, end_us: int | None) -> pd.DataFrame:
+    """One series as its owner wrote it: dtypes, order of columns, resolution of the index."""
+    import pandas as pd
+
+    info = entry.info
+    columns = list(info.columns)
+    table = reader(engine, entry, start_us, end_us, columns).read_all()
+    stamps = table.column(0).cast(pa.int64()).to_numpy().view("M8[us]")
+    index = pd.DatetimeIndex(stamps).as_unit(info.index_unit).tz_localize("UTC").tz_convert(ZONE)
+    index.name = "datetime"
+    data = {column.name: _series(pd, table.column(i + 1), column.dtype) for i, column in enumerate(columns)}
+    return pd.DataFrame(data, index=index)
+
+
+def _series(pd: Any, values: pa.ChunkedArray, dtype: str) -> Any:
+    if dtype == "object":
+        return np.array(values.to_pylist(), dtype=object)
+    if pa.types.is_timestamp(values.type) and values.type.tz:
+        stamps = pc.cast(values, pa.timestamp(values.type.unit)).to_numpy(zero_copy_only=False)
+        return pd.DatetimeIndex(stamps).tz_localize("UTC").tz_convert(values.type.tz)
+    if dtype in ("category", "string") or dtype[0].isupper() or dtype == "boolean":
+        return pd.array(values.to_pylist(), dtype=dtype)
+    return values.to_numpy(zero_copy_only=False)
+
+
+# ------------------------------------------------------------- for the engine
+
+
+def scan(
+    cur: duckdb.DuckDBPyConnection,
+    first_id: int,
+    last_id: int,
+    start_ns: int,
+    end_ns: int,
+    columns: Sequence[str],
+) -> pa.Table:
+    """See :meth:`lazybars.store.Store.scan`."""
+    wanted = ", ".join(["series_id", "ts", *map(identifier, columns)])
+    table = cur.sql(
+        f"SELECT {wanted} FROM bars WHERE series_id BETWEEN ? AND ? "
+        "AND ts >= make_timestamptz(?::BIGINT) AND ts < make_timestamptz(?::BIGINT)",
+        params=[first_id, last_id, _ceil_us(start_ns), _ceil_us(end_ns)],
+    ).to_arrow_table(_BATCH_ROWS)
+    # The same eight bytes read as a number: no copy.
+    return table.set_column(1, "ts", table.column(1).cast(pa.int64()))
+
+
+def last_before(
+    cur: duckdb.DuckDBPyConnection, series_id: int, ns: int, columns: Sequence[str]
+) -> tuple[Any, ...] | None:
+    """See :meth:`lazybars.store.Store.last_before`."""
+    before_us = _ceil_us(ns)
+    first_us, last_us = cur.execute(
+        "SELECT epoch_us(max(first_ts)), epoch_us(max(last_ts)) FROM session_days "
+        "WHERE series_id = ? AND first_ts < make_timestamptz(?::BIGINT)",
+        [series_id, before_us],
+    ).fetchall()[0]
+    if first_us is None:
+        return None
+    wanted = ", ".join(["epoch_us(ts) * 1000", *map(identifier, columns)])
+    bars = f"SELECT {wanted} FROM bars WHERE series_id = ? AND ts"
+    if last_us < before_us:
+        # The whole day lies before, so its last bar is the one: no sort.
+        rows = cur.execute(f"{bars} = make_timestamptz(?::BIGINT)", [series_id, last_us]).fetchall()
+    else:
+        rows = cur.execute(
+            f"{bars} >= make_timestamptz(?::BIGINT) AND ts < make_timestamptz(?::BIGINT) ORDER BY ts DESC "
+            "LIMIT 1",
+            [series_id, first_us, before_us],
+        ).fetchall()
+    return rows[0] if rows else None
+
+
+def sessions(cur: duckdb.DuckDBPyConnection, series_ids: Sequence[int]) -> tuple[Int64s, Int64s, Int64s]:
+    """See :meth:`lazybars.store.Store.sessions`."""
+    table = cur.sql(
+        "SELECT day - DATE '1970-01-01', epoch_us(min(first_ts)), epoch_us(max(last_ts)) FROM session_days "
+        "WHERE series_id IN (SELECT unnest(?::INTEGER[])) GROUP BY day ORDER BY day",
+        params=[list(series_ids)],
+    ).to_arrow_table()
+    day, first_us, last_us = (int64s(column) for column in table.columns)
+    return day, first_us * 1000, last_us * 1000
+
+
+def series_days(cur: duckdb.DuckDBPyConnection, series_id: int) -> tuple[Int64s, Int64s, Int64s, Int64s]:
+    """See :meth:`lazybars.store.Store.series_days`."""
+    table = cur.sql(
+        "SELECT day - DATE '1970-01-01', epoch_us(first_ts), epoch_us(last_ts), rows FROM session_days "
+        "WHERE series_id = ? ORDER BY day",
+        params=[series_id],
+    ).to_arrow_table()
+    day, first_us, last_us, rows = (int64s(column) for column in table.columns)
+    return day, first_us * 1000, last_us * 1000, rows
+
+
+def timestamps(cur: duckdb.DuckDBPyConnection, series_id: int, in_order: bool, rows: int) -> Int64s:
+    """See :meth:`lazybars.store.Store.timestamps`."""
+    order = "" if in_order else "ORDER BY ts"
+    out = np.empty(rows, np.int64)
+    at = 0
+    batches = cur.sql(f"SELECT ts FROM bars WHERE series_id = ? {order}", params=[series_id]).to_arrow_reader(
+        _BATCH_ROWS
+    )
+    for batch in batches:
+        out[at : at + batch.num_rows] = np.from_dlpack(batch.column(0).cast(pa.int64()))
+        at += batch.num_rows
+    out *= 1000
+    return out[:at]
+
+
+def revisions(cur: duckdb.DuckDBPyConnection, where: str, params: list[Any], limit: int | None) -> pa.Table:
+    """See :meth:`lazybars.store.Store.revisions`."""
+    return cur.sql(
+        "SELECT c.symbol AS asset_symbol, c.asset_type, r.ts AS timestamp, c.timestep AS timeframe, "
+        "c.source, r.revised_at, r.open, r.high, r.low, r.close, r.volume, "
+        "CAST(r.extras AS VARCHAR) AS extras "
+        f"FROM (SELECT *, rowid AS n FROM bar_revisions {where}) r JOIN series_catalog c USING (series_id) "
+        "ORDER BY r.revised_at, r.n LIMIT ?",
+        params=[*params, 2**60 if limit is None else limit],
+    ).to_arrow_table()
+
+
+def int64s(column: pa.ChunkedArray) -> Int64s:
+    """A column of whole numbers or timestamps as an array."""
+    # Through DLPack, because Arrow's own to_numpy imports pandas: half a second and 50 MB.
+    chunks = [np.asarray(np.from_dlpack(chunk)) for chunk in column.cast(pa.int64()).chunks]
+    return np.concatenate(chunks) if chunks else np.empty(0, dtype=np.int64)
+
+
+def _ceil_us(ns: int) -> int:
+    """The first microsecond at or after ``ns``: bars lie on whole ones, so comparisons stay exact."""
+    return min(max(-(-ns // 1000), _FIRST_US), _LAST_US)

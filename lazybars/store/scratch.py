@@ -1,0 +1,41 @@
+"""A private directory for spilled sorts, spooled input and compaction, gone when its store is closed."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+__all__ = ["Scratch"]
+
+
+class Scratch:
+    """The directory of one engine, made when it is first asked for.
+
+    A writer's lies beside the store: that disk has room for bars, and a file made there can take
+    the store's place by a rename.
+    """
+
+    def __init__(self, path: str, read_only: bool) -> None:
+        self._path = path
+        self._beside = None if read_only else os.path.dirname(path)
+        self._prefix = f".{os.path.basename(path)}.scratch-"
+        self._folder: str | None = None
+
+    def folder(self) -> str:
+        if self._folder is None:
+            self._folder = tempfile.mkdtemp(prefix=self._prefix, dir=self._beside)
+        return self._folder
+
+    def drop_stale(self) -> None:
+        """Remove what killed writers left; only the holder of the file's lock may call it."""
+        for stale in Path(self._path).parent.glob(glob.escape(self._prefix) + "*"):
+            if str(stale) != self._folder:
+                shutil.rmtree(stale, ignore_errors=True)
+
+    def drop(self) -> None:
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
