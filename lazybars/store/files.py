@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from lazybars.errors import BadInput
 from lazybars.store.frames import arrow_specs, spool_reader
 from lazybars.store.kinds import dtype_of, promote
 from lazybars.store.schema import identifier
+from lazybars.store.scratch import new_spool
 from lazybars.store.specs import Spec, told_of
 
 __all__ = ["open_files", "parquet_relation"]
@@ -41,8 +41,8 @@ def open_files(cur: duckdb.DuckDBPyConnection, paths: Sequence[str], scratch: st
             spool = spool_reader(reader, scratch)
         specs = arrow_specs(reader.schema)
     elif all(path.lower().endswith(_CSV) for path in paths):
-        spool = os.path.join(scratch, f"spool-{uuid.uuid4().hex}.parquet")
-        specs = _spool_csv(cur, label, paths, spool)
+        with new_spool(scratch) as spool:
+            specs = _spool_csv(cur, label, paths, spool)
     else:
         raise BadInput(f"{label}: the names must end all in one of {', '.join(_PARQUET + _CSV + _FEATHER)}")
     relation, params = parquet_relation([spool])

@@ -6,8 +6,6 @@ Arrow reader can be read only once and is spooled to a Parquet file.
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ import pyarrow.parquet as pq
 
 from lazybars.errors import BadInput
 from lazybars.model import BAR_FIELDS
+from lazybars.store.scratch import new_spool
 from lazybars.store.specs import Spec, is_text, told_of
 
 if TYPE_CHECKING:
@@ -100,15 +99,12 @@ def arrow_specs(schema: pa.Schema) -> list[Spec]:
 
 def spool_reader(reader: pa.RecordBatchReader, scratch: str) -> str:
     """Write what can be read only once to a Parquet file in ``scratch``; gives its path."""
-    path = os.path.join(scratch, f"spool-{uuid.uuid4().hex}.parquet")
-    try:
-        with pq.ParquetWriter(path, reader.schema, compression="snappy", version="2.6") as writer:
-            for batch in reader:
-                writer.write_batch(batch)
-    except BaseException:
-        if os.path.exists(path):
-            os.remove(path)
-        raise
+    with (
+        new_spool(scratch) as path,
+        pq.ParquetWriter(path, reader.schema, compression="snappy", version="2.6") as writer,
+    ):
+        for batch in reader:
+            writer.write_batch(batch)
     return path
 
 

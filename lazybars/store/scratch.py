@@ -6,9 +6,24 @@ import glob
 import os
 import shutil
 import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["Scratch"]
+__all__ = ["Scratch", "new_spool"]
+
+
+@contextmanager
+def new_spool(folder: str) -> Iterator[str]:
+    """The path of a new Parquet file, kept where the block succeeds: a failure leaves nothing behind."""
+    path = os.path.join(folder, f"spool-{uuid.uuid4().hex}.parquet")
+    try:
+        yield path
+    except BaseException:
+        if os.path.exists(path):
+            os.remove(path)
+        raise
 
 
 class Scratch:
