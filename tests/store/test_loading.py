@@ -276,3 +276,11 @@ def test_killed_at_any_moment_on_the_command_line(tmp_path, files, bars, monkeyp
             expected = bars(seed=int(symbol[1:]), rows=500)
             assert store.get_historical_prices(symbol)["close"].tolist() == expected["close"].tolist()
         assert store.verify() == []
+
+
+def test_text_that_cannot_be_stored_leaves_no_spool_file(store, tmp_path):
+    header_only = tmp_path / "none.csv"
+    header_only.write_text("datetime,open,high,low,close\n")
+    with pytest.raises(BadInput, match="no rows"):
+        store.write(header_only, asset="A", timestep="minute")
+    assert not list(Path(store.path).parent.glob(".*scratch*/*"))
