@@ -26,7 +26,7 @@ from lazybars.grid import Grid, Int64s
 from lazybars.model import NOMINAL_NS
 from lazybars.partition import NEW_YORK
 
-__all__ = ["BinTable", "Bins", "Rule", "kahan_sums", "phase_of"]
+__all__ = ["BinTable", "Rule", "kahan_sums", "phase_of"]
 
 Float64s = npt.NDArray[np.float64]
 _DAY_NS = NOMINAL_NS["day"]
@@ -35,6 +35,8 @@ _EPOCH_ORDINAL = dt.date(1970, 1, 1).toordinal()
 _ONE_BIN = np.zeros(1, dtype=np.intp)
 # A deep history is looked through in pieces, so that its rows are never in RAM at once.
 _CHUNK_ROWS = 4096
+# Bins of more rows are cut anew each time: what is kept of one takes as much as its rows.
+_HEAD_ROWS = 256
 
 
 def kahan_sums(values: Float64s, starts: npt.NDArray[np.intp]) -> Float64s:
@@ -50,12 +52,17 @@ def kahan_sums(values: Float64s, starts: npt.NDArray[np.intp]) -> Float64s:
     starts
         Where each run begins, ascending from 0; shape (runs,).
     """
-    if bool(np.all(values == np.trunc(values))) and float(np.abs(values).sum()) < _EXACT:
+    if _sums_exactly(values):
         exact: Float64s = np.add.reduceat(values, starts)
         return exact
     runs = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(values))))
     sums: Float64s = _group_sums(values, runs, len(starts))
     return sums
+
+
+def _sums_exactly(values: Float64s) -> bool:
+    """Whether the sum of some values is the same in any order."""
+    return bool(np.all(values == np.trunc(values))) and float(np.abs(values).sum()) < _EXACT
 
 
 def _public_sums(values: Float64s, runs: npt.NDArray[np.intp], count: int) -> Float64s:
@@ -89,7 +96,7 @@ _group_sums = _chosen_sums()
 def _extremes(values: Float64s, starts: npt.NDArray[np.intp], how: str) -> Float64s:
     """The largest or smallest of each run, as pandas' groupby has it: of 0.0 and -0.0 the first."""
     found: Float64s = (np.maximum if how == "max" else np.minimum).reduceat(values, starts)
-    if (found == 0.0).any():
+    if not found.all() and np.signbit(values).any():
         runs = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(values))))
         found = getattr(pd.Series(values).groupby(runs, sort=False), how)().to_numpy()
     return found
@@ -131,16 +138,33 @@ def _day_numbers(times_ns: Int64s) -> Int64s:
     return days
 
 
-@dataclass(frozen=True, slots=True)
-class Bins:
-    """Consecutive bins that have rows.
+class _Head:
+    """A bin that windows begin in, cut at each of its rows: they move on through it row by row.
 
-    labels_ns : start of each bin of a window; shape (bins,).
-    values : of the last of them that are wanted; shape (columns of the rule, at most bins).
+    values : what the rows from each one to the bin's end come to; shape (columns of the rule, rows).
     """
 
-    labels_ns: Int64s
-    values: Float64s
+    __slots__ = ("begin", "stop", "values")
+
+    def __init__(self, rule: Rule, begin: int, stop: int, block: Float64s) -> None:
+        self.begin = begin
+        self.stop = stop
+        self.values = np.empty((len(rule.columns), stop - begin))
+        for out, row, how in zip(self.values, rule.columns, rule.how, strict=True):
+            rows = block[row]
+            if how == "first":
+                out[:] = rows
+            elif how == "last":
+                out[:] = rows[-1]
+            elif how == "sum":
+                if not _sums_exactly(rows):
+                    out[:] = [kahan_sums(rows[at:], _ONE_BIN)[0] for at in range(len(rows))]
+                else:
+                    np.add.accumulate(rows[::-1], out=out[::-1])
+            else:
+                (np.maximum if how == "max" else np.minimum).accumulate(rows[::-1], out=out[::-1])
+                if not out.all() and np.signbit(rows).any():  # of 0.0 and -0.0 the first, not the last
+                    out[:] = [_extremes(rows[at:], _ONE_BIN, how)[0] for at in range(len(rows))]
 
 
 class BinTable:
@@ -184,13 +208,15 @@ class BinTable:
         self._edges: list[int] = []
         self._labels: list[int] = []
         self._values: Float64s = np.empty((len(self.rule.columns), 0))
+        self._head: _Head | None = None
+        self._head_bytes = 0
         self.changed = True
 
     @property
     def nbytes(self) -> int:
-        return self._values.nbytes + 2 * 40 * len(self._edges)
+        return self._values.nbytes + self._head_bytes + 2 * 40 * len(self._edges)
 
-    def window(self, start: int, end: int, ahead: int, until_ns: int, count: int) -> Bins:
+    def values(self, start: int, end: int, ahead: int, until_ns: int, count: int) -> Float64s:
         """The last bins of rows [start, end), end > start, as that window cuts the first and the last.
 
         Parameters
@@ -204,7 +230,7 @@ class BinTable:
 
         Returns
         -------
-        Bins: the labels of all bins of the window, and the values of those that are wanted.
+        The caller's own array of shape (columns of the rule, at most ``count``).
         """
         self._look_through(start, end, min(max(ahead, end), self._total))
         edges = self._edges
@@ -212,23 +238,30 @@ class BinTable:
         last = bisect_right(edges, end) - 1
         if last < first:  # all in one bin
             label = self._label(self._bin_of(start))
-            values = self._cut(start, end) if label <= until_ns else self._values[:, :0]
-            return Bins(np.array([label], dtype=np.int64), values)
-        labels = self._labels[first:last]
-        kept = bisect_right(labels, until_ns)
-        pieces = [self._values[:, max(first + kept - count, first) : first + kept]]
-        if start < edges[first]:
-            label = self._label(self._bin_of(start))
-            if label <= until_ns and kept < count:
-                pieces.insert(0, self._cut(start, edges[first]))
-            labels.insert(0, label)
+            return self._cut(start, end) if label <= until_ns else self._values[:, :0].copy()
+        kept = bisect_right(self._labels, until_ns, first, last)
+        pieces = [self._values[:, max(kept - count, first) : kept]]
+        if start < edges[first] and kept - first < count and self._label(self._bin_of(start)) <= until_ns:
+            pieces.insert(0, self._cut_head(start, edges[first]))
         if edges[last] < end:
             label = self._labels[last] if last < len(self._labels) else self._label(self._bin_of(edges[last]))
             if label <= until_ns:
                 pieces.append(self._cut(edges[last], end))
-            labels.append(label)
-        values = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
-        return Bins(np.array(labels, dtype=np.int64), values[:, -count:])
+        return np.concatenate(pieces, axis=1)[:, -count:]
+
+    def labels_ns(self, start: int, end: int) -> Int64s:
+        """The start of every bin that has rows in [start, end), which `values` has looked through."""
+        edges = self._edges
+        first = bisect_left(edges, start)
+        last = bisect_right(edges, end) - 1
+        if last < first:
+            return np.array([self._label(self._bin_of(start))], dtype=np.int64)
+        labels = self._labels[first:last]
+        if start < edges[first]:
+            labels.insert(0, self._label(self._bin_of(start)))
+        if edges[last] < end:
+            labels.append(self._label(self._bin_of(edges[last])))
+        return np.array(labels, dtype=np.int64)
 
     def forget_before(self, row: int) -> None:
         """Drop bins that end at or before a row, now and then."""
@@ -273,6 +306,19 @@ class BinTable:
         self._edges.extend((found + begin).tolist())
         self._labels.extend(self._label(int(number)) for number in numbers[found])
         return values
+
+    def _cut_head(self, start: int, stop: int) -> Float64s:
+        """The values of rows [start, stop), the end of a bin; shape (columns, 1)."""
+        if stop - start > _HEAD_ROWS:
+            return self._cut(start, stop)
+        head = self._head
+        if head is None or head.stop != stop or start < head.begin:
+            self._head = head = _Head(self.rule, start, stop, self._rows(start, stop))
+            if head.values.nbytes > self._head_bytes:
+                self._head_bytes = head.values.nbytes
+                self.changed = True
+        at = start - head.begin
+        return head.values[:, at : at + 1]
 
     def _cut(self, start: int, end: int) -> Float64s:
         """The values of rows [start, end) of one bin; shape (columns, 1)."""

@@ -20,7 +20,7 @@ import pandas as pd
 from lazybars.grid import Grid, Int64s
 from lazybars.layout import Layout
 
-__all__ = ["FrameMaker", "IndexMaker", "set_freq"]
+__all__ = ["FrameMaker", "IndexMaker", "frame_maker", "set_freq"]
 
 Float64s = npt.NDArray[np.float64]
 
@@ -67,7 +67,6 @@ class IndexMaker:
         self._freq = freq
         self._pieces: dict[tuple[int, int], pd.DatetimeIndex] = {}
         self._moment: tuple[int, dt.datetime] | None = None
-        self._labels: tuple[Int64s, Any, pd.DatetimeIndex] | None = None
         self._make = self._assemble if self._trusted() else self._construct
 
     @property
@@ -104,11 +103,8 @@ class IndexMaker:
         return self._construct(self._grid.times_ns(0, self._grid.rows), self._freq)
 
     def labels(self, times_ns: Int64s, freq: Any) -> pd.DatetimeIndex:
-        """An index of resampled labels; all assets of a tick have the same ones."""
-        known = self._labels
-        if known is None or known[1] is not freq or not np.array_equal(known[0], times_ns):
-            self._labels = known = times_ns, freq, self._make(times_ns, freq)
-        return known[2]._view()
+        """An index of resampled labels."""
+        return self._make(times_ns, freq)
 
     def of(self, times_ns: Int64s) -> pd.DatetimeIndex:
         """An index of any instants, without a frequency."""
@@ -163,7 +159,9 @@ class FrameMaker:
     def of_layout(layout: Layout) -> FrameMaker:
         """Frames of a segment's history columns."""
         dtypes = dict(layout.frame)
-        return _maker(layout.bars, tuple(layout.rows), tuple((name, dtypes[name]) for name in layout.bars))
+        return frame_maker(
+            layout.bars, tuple(layout.rows), tuple((name, dtypes[name]) for name in layout.bars)
+        )
 
     def frame(self, block: Float64s, index: pd.DatetimeIndex) -> pd.DataFrame:
         """A frame that owns ``block``; shape (columns, rows), rows in ``order``."""
@@ -211,8 +209,8 @@ class FrameMaker:
 
 
 @cache
-def _maker(
+def frame_maker(
     columns: tuple[str, ...], order: tuple[str, ...], dtypes: tuple[tuple[str, str], ...]
 ) -> FrameMaker:
-    # One for all assets that have the same columns: making and trying one takes milliseconds.
+    """One `FrameMaker` for all series with the same columns: making and trying one takes milliseconds."""
     return FrameMaker(columns, order, dict(dtypes))

@@ -23,7 +23,7 @@ from lazybars.adapters.events import WithEvents
 from lazybars.adapters.frames import FrameMaker, IndexMaker
 from lazybars.adapters.instants import Instant, Instants, exact_ns
 from lazybars.adapters.lazy_column import LazyColumn
-from lazybars.adapters.resample import Resampler
+from lazybars.adapters.resample import Heading, Resampler
 from lazybars.adapters.spacing import bar_length_ns
 from lazybars.adapters.whole_data import OwnFrames
 from lazybars.feed import Feed
@@ -42,15 +42,26 @@ _EXACT_ROWS = 50_000
 
 
 class Binding:
-    """Where a series' rows are: a feed, and a place in a grid. Made by ``load_data``."""
+    """Where a series' rows are: a feed, and a place in a grid. Made by ``load_data``.
 
-    __slots__ = ("feed", "frames", "index", "instants", "series")
+    instants, headings : what the series of one universe find once a tick, and share.
+    """
 
-    def __init__(self, feed: Feed, series: GridSeries, index: IndexMaker, instants: Instants) -> None:
+    __slots__ = ("feed", "frames", "headings", "index", "instants", "series")
+
+    def __init__(
+        self,
+        feed: Feed,
+        series: GridSeries,
+        index: IndexMaker,
+        instants: Instants,
+        headings: dict[Any, Heading],
+    ) -> None:
         self.feed = feed
         self.series = series
         self.index = index
         self.instants = instants
+        self.headings = headings
         self.frames = FrameMaker.of_layout(series.layout)
 
 

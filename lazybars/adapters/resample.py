@@ -17,8 +17,8 @@ from lumibot.constants import LUMIBOT_DEFAULT_PYTZ
 from lumibot.tools.helpers import parse_timestep_qty_and_unit
 from pandas.tseries.frequencies import to_offset
 
-from lazybars.adapters.bins import Bins, BinTable, Rule, phase_of
-from lazybars.adapters.frames import FrameMaker
+from lazybars.adapters.bins import BinTable, Rule, phase_of
+from lazybars.adapters.frames import FrameMaker, frame_maker
 from lazybars.adapters.instants import exact_ns
 from lazybars.grid import Int64s
 from lazybars.layout import DERIVED, Layout
@@ -27,7 +27,7 @@ from lazybars.model import NOMINAL_NS
 if TYPE_CHECKING:
     from lazybars.adapters.lumibot_data import LazyData
 
-__all__ = ["Recipe", "Resampler"]
+__all__ = ["Heading", "Recipe", "Resampler"]
 
 _HOW = {
     "open": "first",
@@ -40,6 +40,8 @@ _HOW = {
 }
 # Tables kept per series: a strategy asks for a few timesteps, a rule for up to two phases (DST).
 _TABLES = 12
+# A tick asks for a few timesteps, each of assets that were listed or left on a few days.
+_HEADINGS = 64
 _FREQ = {"minute": "min", "hour": "h", "day": "D"}
 _FACTOR = {("day", "minute"): 1440, ("day", "hour"): 24, ("hour", "minute"): 60}
 
@@ -48,19 +50,39 @@ _FACTOR = {("day", "minute"): 1440, ("day", "hour"): 24, ("hour", "minute"): 60}
 class Recipe:
     """How one timestep is answered from one series.
 
-    names : columns in the order of the bins' rows; the first ``floats`` of them are float64.
+    step : the timestep asked for and the series' own.
+    floats : so many of the bins' rows, the first ones, are float64 in the frame.
+    close, dividend : which of them these are.
     rows_per_bar : rows that Lumibot looks at for each bar asked for.
     only_whole : the series' own step, where bins that the window's end cuts are dropped; else 0.
     """
 
     rule: Rule
-    names: tuple[str, ...]
+    step: tuple[int, str, str]
     rows_per_bar: int
     only_whole_ns: int
     floats: int
+    close: int
+    dividend: int | None
     raw: FrameMaker
     full: FrameMaker
     freq: Any
+
+
+class Heading:
+    """What is the same in the answers from all series of a grid to one request of one tick.
+
+    phase, anchor_ns : which table has the bins. until_ns : bins with a later label are not wanted.
+    index : the labels of the bins that are; set by the first series that has them.
+    """
+
+    __slots__ = ("anchor_ns", "index", "phase", "until_ns")
+
+    def __init__(self, phase: int, anchor_ns: int, until_ns: int) -> None:
+        self.phase = phase
+        self.anchor_ns = anchor_ns
+        self.until_ns = until_ns
+        self.index: pd.DatetimeIndex | None = None
 
 
 class Resampler:
@@ -71,7 +93,6 @@ class Resampler:
         self._recipes: dict[Any, Recipe | None] = {}
         self._tables: dict[tuple[int, str, int], BinTable] = {}
         self._booked = 0
-        self._freqs: dict[int, tuple[tuple[int, int], Any]] = {}
         # A strategy's threads may ask for one asset at once, and a table grows while it answers.
         self._lock = threading.Lock()
 
@@ -117,12 +138,16 @@ class Resampler:
         )
         return Recipe(
             rule=rule,
-            names=tuple(names),
+            step=(quantity, unit, base),
             rows_per_bar=_FACTOR.get((unit, base), 1) * (1 if unit == "day" else quantity),
             only_whole_ns=NOMINAL_NS[base] if unit != "day" and rule.step_ns > NOMINAL_NS[base] else 0,
-            raw=FrameMaker(bars, names, shown),
-            full=FrameMaker([*bars, *derived], [*names[:floats], *derived, *names[floats:]], shown),
+            raw=frame_maker(tuple(bars), tuple(names), tuple(shown.items())),
+            full=frame_maker(
+                (*bars, *derived), (*names[:floats], *derived, *names[floats:]), tuple(shown.items())
+            ),
             floats=floats,
+            close=names.index("close"),
+            dividend=names.index("dividend") if "dividend" in names else None,
             freq=to_offset(f"{quantity}{_FREQ[unit]}"),
         )
 
@@ -132,53 +157,65 @@ class Resampler:
         """The frame that ``get_bars`` answers, and the same with the columns that ``Bars`` adds to it."""
         data = self._data
         rows = length * recipe.rows_per_bar
-        if not data.in_range(when) or type(length) is not int:
+        if not data.in_range(when):
             data._validate_bars_request(when, length=rows, timestep=recipe.rule.unit, timeshift=timeshift)
         start, end, _ = data._get_bars_row_bounds(when, length=rows, timeshift=timeshift)
         if end <= start:
             return None
-        count = int(length)
-        if recipe.rule.is_day:
+        heading = self._heading(recipe, when, start, end, length)
+        with self._lock:
+            table = self._table(recipe.rule, heading, start)
+            # What is at hand decides how far ahead bins are computed.
+            data._cell(end - 1)
+            values = table.values(start, end, data._resident_until(end), heading.until_ns, length)
+            if heading.index is None:
+                heading.index = self._index(recipe, heading, table.labels_ns(start, end), length)
+            table.forget_before(start)
+            if table.changed:
+                table.changed = False
+                self._book()
+        return _frames(recipe, heading.index, values)
+
+    def _heading(self, recipe: Recipe, when: Any, start: int, end: int, length: int) -> Heading:
+        data, rule = self._data, recipe.rule
+        binding = data._binding
+        now_ns = binding.instants.at(when).ns if rule.is_day else 0
+        offset = data._offset
+        key = (recipe.step, offset + start, offset + end, now_ns, length)
+        known = binding.headings.get(key)
+        if known is not None:
+            return known
+        if rule.is_day:
             today = when.replace(hour=0, minute=0, second=0, microsecond=0)
             until_ns = exact_ns(today, LUMIBOT_DEFAULT_PYTZ) - 1
         elif recipe.only_whole_ns:
-            until_ns = data._time_ns(end - 1) + recipe.only_whole_ns - recipe.rule.step_ns
+            until_ns = data._time_ns(end - 1) + recipe.only_whole_ns - rule.step_ns
         else:
             until_ns = data._time_ns(end - 1)
-        with self._lock:
-            bins = self._bins(recipe, start, end, until_ns, count)
-        labels_ns = bins.labels_ns
-        kept = int(labels_ns.searchsorted(until_ns, side="right"))
-        labels = labels_ns[max(kept - count, 0) : kept]
-        return self._frames(recipe, labels, bins.values, self._freq(recipe, labels_ns))
+        heading = Heading(*phase_of(rule, data._time_ns(start)), until_ns)
+        if len(binding.headings) >= _HEADINGS:
+            binding.headings.clear()
+        binding.headings[key] = heading
+        return heading
 
-    def _bins(self, recipe: Recipe, start: int, end: int, until_ns: int, count: int) -> Bins:
-        data, rule = self._data, recipe.rule
-        phase, anchor_ns = phase_of(rule, data._time_ns(start))
-        key = (rule.quantity, rule.unit, phase)
+    def _index(self, recipe: Recipe, heading: Heading, labels_ns: Int64s, count: int) -> pd.DatetimeIndex:
+        kept = int(labels_ns.searchsorted(heading.until_ns, side="right"))
+        labels = labels_ns[max(kept - count, 0) : kept]
+        return self._data._binding.index.labels(labels, _freq(recipe, labels_ns))
+
+    def _table(self, rule: Rule, heading: Heading, start: int) -> BinTable:
+        key = (rule.quantity, rule.unit, heading.phase)
         table = self._tables.get(key)
         if table is None:
             if len(self._tables) >= _TABLES:
                 del self._tables[next(iter(self._tables))]
+            data = self._data
             series = data._binding.series
-            table = BinTable(rule, series.grid, series.offset, series.rows, anchor_ns, data._passing_block)
+            table = BinTable(
+                rule, series.grid, series.offset, series.rows, heading.anchor_ns, data._passing_block
+            )
             self._tables[key] = table
-        # What is at hand decides how far ahead bins are computed.
-        data._cell(end - 1)
-        bins = table.window(start, end, data._resident_until(end), until_ns, count)
-        table.forget_before(start)
-        if table.changed:
-            table.changed = False
-            self._book()
-        return bins
-
-    def _freq(self, recipe: Recipe, labels_ns: Int64s) -> Any:
-        # What lies between two labels of one series is always the same.
-        ends = (int(labels_ns[0]), int(labels_ns[-1]))
-        known = self._freqs.get(id(recipe))
-        if known is None or known[0] != ends:
-            self._freqs[id(recipe)] = known = ends, _freq(recipe, labels_ns)
-        return known[1]
+        return table
 
     def _book(self) -> None:
         nbytes = sum(table.nbytes for table in self._tables.values())
@@ -188,19 +225,22 @@ class Resampler:
                 feed.ledger.table(nbytes - self._booked)
             self._booked = nbytes
 
-    def _frames(
-        self, recipe: Recipe, labels_ns: Int64s, values: Any, freq: Any
-    ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        index = self._data._binding.index.labels(labels_ns, freq)
-        close = values[recipe.names.index("close")]
-        change = np.full((1, len(close)), np.nan)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            change[0, 1:] = (close[1:] - close[:-1]) / close[:-1]
-            if "dividend" in recipe.names:
-                paid = values[recipe.names.index("dividend")] / close
-                change = np.vstack((change[0], paid, paid + change[0]))
-        block = np.concatenate((values[: recipe.floats], change, values[recipe.floats :]))
-        return recipe.raw.frame(values.copy(), index), recipe.full.frame(block, index._view())
+
+def _frames(recipe: Recipe, index: pd.DatetimeIndex, values: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    floats, bins = recipe.floats, values.shape[1]
+    derived = 1 if recipe.dividend is None else len(DERIVED)
+    block = np.empty((len(values) + derived, bins))
+    block[:floats] = values[:floats]
+    block[floats + derived :] = values[floats:]
+    close, change = values[recipe.close], block[floats]
+    change[:1] = np.nan
+    with np.errstate(divide="ignore", invalid="ignore"):
+        np.subtract(close[1:], close[:-1], out=change[1:])
+        change[1:] /= close[:-1]
+        if recipe.dividend is not None:
+            paid = np.divide(values[recipe.dividend], close, out=block[floats + 1])
+            np.add(paid, change, out=block[floats + 2])
+    return recipe.raw.frame(values, index._view()), recipe.full.frame(block, index._view())
 
 
 def _freq(recipe: Recipe, labels_ns: Int64s) -> Any:

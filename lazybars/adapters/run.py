@@ -19,6 +19,7 @@ from lazybars.adapters.frames import set_freq
 from lazybars.adapters.instants import Instants
 from lazybars.adapters.lumibot_data import Binding, LazyData
 from lazybars.adapters.making import lazy_data, stored_attributes
+from lazybars.adapters.resample import Heading
 from lazybars.adapters.shelf import Shelf, bytes_held, lumibot_asset
 from lazybars.adapters.universe import (
     Days,
@@ -272,9 +273,10 @@ class Run:
         )
         feed.ledger.table(table_bytes)
         instants = Instants(grid, LUMIBOT_DEFAULT_PYTZ)
+        headings: dict[Any, Heading] = {}
         for data, one in zip(lazies, series, strict=True):
             assert isinstance(one, GridSeries)
-            data._attach(Binding(feed, one, universe.index, instants))
+            data._attach(Binding(feed, one, universe.index, instants, headings))
         return feed
 
     def _bind_alone(self, data: LazyData) -> Binding:
