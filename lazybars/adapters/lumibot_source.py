@@ -25,6 +25,7 @@ from lumibot.tools.helpers import parse_timestep_qty_and_unit
 
 from lazybars.adapters.instants import exact_ns
 from lazybars.adapters.lumibot_data import LazyData
+from lazybars.adapters.recorder import quicken
 from lazybars.adapters.run import Run
 from lazybars.config import Knobs
 from lazybars.journal import Regret
@@ -117,6 +118,8 @@ class LazyMixin(PandasData):
     def _lazy_adopt(self) -> None:
         """Take over the frames that the plain source was given, and the index that it may have laid."""
         self._date_index = self.__dict__.pop("_date_index", None)
+        if "_market_input_evidence" in self.__dict__:
+            self._market_input_evidence = self.__dict__.pop("_market_input_evidence")
         self._lazy_run = run = Run(self._lazy_knobs)
         self._lazy_routes: dict[tuple[int, Any, int], _Route] = {}
         # How many items the store had when it was last seen whether any can have a split, and whether.
@@ -195,6 +198,16 @@ class LazyMixin(PandasData):
     @_date_index.setter
     def _date_index(self, index: Any) -> None:
         self.__dict__["_lazy_date_index"] = index
+
+    @property
+    def _market_input_evidence(self) -> Any:
+        # Lumibot makes its recorder of inputs at the first history, and leaves it here.
+        return self.__dict__.get("_lazy_recorder")
+
+    @_market_input_evidence.setter
+    def _market_input_evidence(self, recorder: Any) -> None:
+        quicken(recorder)
+        self.__dict__["_lazy_recorder"] = recorder
 
     def get_trading_days_pandas(self) -> Any:
         if self._lazy_run.loaded and self.__dict__.get("_lazy_date_index") is None:
