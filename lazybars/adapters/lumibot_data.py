@@ -19,50 +19,24 @@ from lumibot.entities.data import _DATA_QUOTE_FIELDS
 from lumibot.entities.dataline import Dataline
 from lumibot.tools.lumibot_logger import get_logger
 
+from lazybars.adapters.binding import Binding
 from lazybars.adapters.events import WithEvents
-from lazybars.adapters.frames import FrameMaker, IndexMaker
-from lazybars.adapters.instants import Instant, Instants, exact_ns
+from lazybars.adapters.instants import Instant, exact_ns
 from lazybars.adapters.lazy_column import LazyColumn
-from lazybars.adapters.resample import Heading, Resampler
+from lazybars.adapters.resample import Resampler
 from lazybars.adapters.spacing import bar_length_ns
 from lazybars.adapters.whole_data import OwnFrames
-from lazybars.feed import Feed
 from lazybars.layout import QUOTES, Layout
 from lazybars.model import SeriesInfo
 from lazybars.repair import Segment
 from lazybars.ring import Page
-from lazybars.series import GridSeries
 
-__all__ = ["Binding", "LazyData"]
+__all__ = ["LazyData"]
 
 logger = get_logger(__name__)
 
 # Up to so many rows Lumibot also finds an instant by its exact time (data.py, _ITER_INDEX_DICT_MAX_ROWS).
 _EXACT_ROWS = 50_000
-
-
-class Binding:
-    """Where a series' rows are: a feed, and a place in a grid. Made by ``load_data``.
-
-    instants, headings : what the series of one universe find once a tick, and share.
-    """
-
-    __slots__ = ("feed", "frames", "headings", "index", "instants", "series")
-
-    def __init__(
-        self,
-        feed: Feed,
-        series: GridSeries,
-        index: IndexMaker,
-        instants: Instants,
-        headings: dict[Any, Heading],
-    ) -> None:
-        self.feed = feed
-        self.series = series
-        self.index = index
-        self.instants = instants
-        self.headings = headings
-        self.frames = FrameMaker.of_layout(series.layout)
 
 
 class LazyData(WithEvents, OwnFrames):

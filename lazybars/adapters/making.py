@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 from lumibot.constants import LUMIBOT_DEFAULT_PYTZ
 
-from lazybars.adapters.lumibot_data import Binding, LazyData
+from lazybars.adapters.binding import Binding
+from lazybars.adapters.lumibot_data import LazyData
 from lazybars.model import BAR_FIELDS, SeriesInfo
 
 __all__ = ["lazy_data", "stored_attributes"]

@@ -15,9 +15,10 @@ from lumibot.constants import LUMIBOT_DEFAULT_PYTZ
 from lumibot.entities import Data
 
 from lazybars.adapters.again import RepairedAgain
+from lazybars.adapters.binding import Binding
 from lazybars.adapters.frames import set_freq
 from lazybars.adapters.instants import Instants
-from lazybars.adapters.lumibot_data import Binding, LazyData
+from lazybars.adapters.lumibot_data import LazyData
 from lazybars.adapters.making import lazy_data, stored_attributes
 from lazybars.adapters.resample import Heading
 from lazybars.adapters.shelf import Shelf, bytes_held, lumibot_asset
