@@ -25,6 +25,11 @@ __all__ = ["Loader", "Source"]
 _CARRIES = 4
 # Series ids apart by more than this are read by two scans: rows between them would be read in vain.
 _ID_GAP = 2
+# After a jump of the clock most series' last row lies this near to the last one of the grid.
+_NEAR_NS = 30 * 60_000_000_000
+
+# A stored row: its timestamp in ns, and its values by column name.
+_Row = tuple[int, Mapping[str, Any]]
 
 
 class Source(Protocol):
@@ -56,8 +61,9 @@ class Loader:
         """The segments of one partition, in the order of series ids."""
         for batch in self._batches(part, sorted(series, key=lambda s: s.info.series_id)):
             # Walking through a series' past reads, so all carries come before the scan.
-            carries = [self._carry(part, one) for one in batch]
-            rows = self._read(part, batch)
+            near = self._rows_before(part, batch)
+            carries = [self._carry(part, one, near.get(one.info.series_id)) for one in batch]
+            rows = self._read(batch, *self._partitions.bounds_ns(part))
             for one, carry in zip(batch, carries, strict=True):
                 stored_ns, stored = rows[one.info.series_id]
                 yield one, self._build(part, one, stored_ns, stored, carry)
@@ -76,8 +82,7 @@ class Loader:
         if batch:
             yield batch
 
-    def _read(self, part: int, batch: Sequence[Series]) -> dict[int, tuple[Int64s, Columns]]:
-        start_ns, end_ns = self._partitions.bounds_ns(part)
+    def _read(self, batch: Sequence[Series], start_ns: int, end_ns: int) -> dict[int, tuple[Int64s, Columns]]:
         physical = sorted({column for one in batch for column in one.physical.values()})
         ids = [one.info.series_id for one in batch]
         table = self._source.scan(ids[0], ids[-1], start_ns, end_ns, physical)
@@ -108,7 +113,33 @@ class Loader:
                 del known[next(iter(known))]
         return segment
 
-    def _carry(self, part: int, one: Series) -> Carry:
+    def _rows_before(self, part: int, batch: Sequence[Series]) -> dict[int, _Row]:
+        """The last stored rows before a partition, by series id: of the series that have one shortly before.
+
+        One scan for all, where the partition before was not read and each would take a query of its own.
+        """
+        start_ns, _ = self._partitions.bounds_ns(part)
+        asked = [
+            one
+            for one in batch
+            if isinstance(one, GridSeries)
+            and not one.needs_history
+            and start_ns > one.info.first_ns
+            and part not in self._carries.get(one.info.series_id, {})
+        ]
+        if len(asked) < 2:
+            return {}
+        last = asked[0].grid.at_or_before(start_ns - 1)
+        if last < 0:
+            return {}
+        found = self._read(asked, asked[0].grid.time_ns(last) - _NEAR_NS, start_ns)
+        return {
+            series_id: (int(stored_ns[-1]), {name: values[-1] for name, values in stored.items()})
+            for series_id, (stored_ns, stored) in found.items()
+            if len(stored_ns)
+        }
+
+    def _carry(self, part: int, one: Series, near: _Row | None = None) -> Carry:
         if not one.needs_carry:
             return Carry()
         known = self._carries.get(one.info.series_id, {}).get(part)
@@ -120,7 +151,7 @@ class Loader:
             return Carry()
         if one.needs_history:
             return self._walk(part, one)
-        stored = self._last_before(one, start_ns)
+        stored = near or self._last_before(one, start_ns)
         lo, _ = one.span(part)
         if lo == 0:
             return Carry(None if stored is None else stored[1])
@@ -130,7 +161,7 @@ class Loader:
         assert shown is not None, "a row of the grid lies behind the first stored row"
         return Carry(stored[1], self._as_shown(one, shown[1]), shown_ns)
 
-    def _last_before(self, one: Series, ns: int) -> tuple[int, dict[str, Any]] | None:
+    def _last_before(self, one: Series, ns: int) -> _Row | None:
         names = list(one.physical)
         found = self._source.last_before(one.info.series_id, ns, [one.physical[name] for name in names])
         if found is None:
@@ -149,7 +180,7 @@ class Loader:
         begin = max((p for p in known if p < part), default=first)
         carry = known.get(begin, Carry())
         for behind in range(begin, part):
-            stored_ns, stored = self._read(behind, [one])[one.info.series_id]
+            stored_ns, stored = self._read([one], *self._partitions.bounds_ns(behind))[one.info.series_id]
             self._build(behind, one, stored_ns, stored, carry)
             carry = known[behind + 1]
         return carry

@@ -110,17 +110,20 @@ def repair(
     """
     rows = len(times_ns)
     aligned = rows == len(stored_ns) and bool(np.array_equal(stored_ns, times_ns))
-    at = np.empty(0, dtype=np.int64) if aligned else stored_ns.searchsorted(times_ns, side="right") - 1
-    before = at < 0
+    # Rows of before the first stored one, and then for each row the stored one that it shows.
+    front = 0 if aligned else int(times_ns.searchsorted(stored_ns[0])) if len(stored_ns) else rows
+    at = stored_ns[:0] if aligned else stored_ns.searchsorted(times_ns[front:], side="right") - 1
 
     def seen(name: str, out: npt.NDArray[np.generic]) -> None:
         values = stored[name]
         if aligned:
             out[:] = values
-        elif len(values):
-            out[:] = values[at]
-        if before.any() and carry.stored is not None:
-            out[before] = carry.stored[name]
+        elif values.dtype == out.dtype:
+            values.take(at, out=out[front:], mode="clip")  # other modes would copy through a buffer
+        else:
+            out[front:] = values[at]
+        if front and carry.stored is not None:
+            out[:front] = carry.stored[name]
 
     block = float_block(len(layout.rows), rows)
     for name, row in layout.rows.items():

@@ -170,6 +170,28 @@ def test_neighbouring_series_are_read_by_one_scan(tmp_path: Path) -> None:
         assert sum(counting.scans.values()) == 1
 
 
+def test_after_a_jump_what_was_before_comes_from_one_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(tmp_path / "bars.duckdb") as store:
+        for symbol, frame in FRAMES.items():
+            store.write(frame, asset=symbol, timestep="minute")
+        universe = Universe(store, "1D")
+        symbols = ["PLAIN", "SPARSE", "LATE"]
+        wholes = {symbol: universe.expected(symbol) for symbol in symbols}
+        queries: list[int] = []
+        asked = store.last_before
+        monkeypatch.setattr(
+            store,
+            "last_before",
+            lambda series_id, *rest: queries.append(series_id) or asked(series_id, *rest),
+        )
+        loader = Loader(store, universe.partitions, 1_000_000)
+        for symbol, segment in loaded(loader, universe, 11, symbols).items():
+            assert_is(universe, symbol, 11, segment, wholes[symbol])
+        assert queries == [], "every series has a row shortly before"
+
+
 def test_a_compacted_store_gives_the_same(path: Path, tmp_path: Path) -> None:
     with open_store(shutil.copy(path, tmp_path / "copy.duckdb")) as store:
         store.compact()
