@@ -61,8 +61,11 @@ class Vault:
         if knobs.store is None:
             self._private = Path(tempfile.mkdtemp(prefix="lazybars-"))
         try:
-            if knobs.store is None or isinstance(knobs.store, (str, os.PathLike)):
-                path = self._private / "bars.duckdb" if self._private else Path(knobs.store)
+            if self._private is not None:
+                path: Any = self._private / "bars.duckdb"
+            else:
+                path = knobs.store
+            if isinstance(path, (str, os.PathLike)):
                 self.store: Store = open_store(path, memory=engine_limit_bytes, threads=1)
             else:
                 self.store = self._given = knobs.store
