@@ -23,7 +23,9 @@ from .vendor import Reply, Request, Vendor
 __all__ = ["KEY", "Market", "pointed_at"]
 
 KEY = "secret-key-of-the-caller"
-_AGGS = re.compile(r"/v2/aggs/ticker/(?P<ticker>[^/]+)/range/1/(?P<span>\w+)/(?P<first>[^/]+)/(?P<last>[^/]+)")
+_AGGS = re.compile(
+    r"/v2/aggs/ticker/(?P<ticker>[^/]+)/range/1/(?P<span>\w+)/(?P<first>[^/]+)/(?P<last>[^/]+)"
+)
 _FREQ = {"hour": "1h", "day": "1D"}
 
 
