@@ -130,7 +130,7 @@ def measured(vendor: Vendor, folder: Path, memory: int, assets: int, days: int) 
 @pytest.mark.parametrize(
     ("serving", "days", "assets", "times"),
     [
-        pytest.param(60, 60, 3, 0.1, id="a few"),
+        pytest.param(35, 35, 2, 0.03, id="a few"),
         pytest.param(365, 365, 40, 10, id="ten times the cap", marks=pytest.mark.slow),
     ],
     indirect=["serving"],
@@ -141,11 +141,10 @@ def test_the_cap_holds_while_bars_are_downloaded(
     first = measured(serving, tmp_path / "wrapped", CAP, assets, days)
     asked = len(serving.requests)
     assert first["rows"] * ROW_BYTES >= times * CAP
-    again = measured(serving, tmp_path / "again", CAP, 1, days)
     bare = measured(serving, tmp_path / "bare", 0, assets, days)
     print(f"cap {CAP / 1e6:.0f} MB: {first}; bare: {bare}; {asked} requests")
     assert (first["total"], first["calls"]) == (bare["total"], bare["calls"])
-    assert first["eager"] == again["eager"] == {}
+    assert first["eager"] == {}
     assert first["peak"] <= CAP
     assert first["booked"] <= CAP
     assert bare["peak"] > (first["peak"] if times > 1 else 0)
