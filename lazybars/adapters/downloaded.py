@@ -53,7 +53,8 @@ class Downloaded(LazyData):
             return super().df
         first: pd.DataFrame | None = self.__dict__.get("_first")
         if first is None:
-            first = self.__dict__["_first"] = pd.DataFrame(index=self._index_between(0, 1))
+            # As an object: it is looked at in every call, and made a Timestamp once.
+            first = self.__dict__["_first"] = pd.DataFrame(index=self._index_between(0, 1).astype(object))
         return first
 
     def _frame(self, start: int, end: int, *, whole: bool) -> pd.DataFrame:

@@ -342,7 +342,7 @@ class GrowingRun(Running):
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """Remember the error of lazybars that is raised inside, where Lumibot makes another one of it."""
+        """Remember the error of lazybars that is raised inside, where a call of Lumibot's swallows it."""
         try:
             yield
         except LazyBarsError as error:
@@ -351,7 +351,7 @@ class GrowingRun(Running):
 
     @contextmanager
     def failures(self) -> Iterator[None]:
-        """Raise an error of lazybars that a call of Lumibot's swallows, or makes another one of."""
+        """Raise an error of lazybars that a call of Lumibot's has swallowed."""
         self._failed = None
         try:
             with super().failures():

@@ -11,9 +11,18 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from lazybars.errors import ConfigError
+from lazybars.errors import ConfigError, LazyBarsError
 
-__all__ = ["with_globals"]
+__all__ = ["raise_own", "with_globals"]
+
+
+def raise_own(error: BaseException) -> None:
+    """Raise the error of lazybars that Lumibot's loader made another one of, if there is one behind it."""
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, LazyBarsError):
+            raise behind
+        behind = behind.__cause__
 
 
 def with_globals(function: Callable[..., Any], **names: Any) -> Callable[..., Any]:

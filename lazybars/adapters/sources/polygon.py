@@ -25,7 +25,7 @@ from lazybars.adapters.downloaded import glimpses
 from lazybars.adapters.growing import GrowingRun
 from lazybars.adapters.instants import exact_ns
 from lazybars.adapters.lumibot_source import LazyMixin
-from lazybars.adapters.sources.loading import with_globals
+from lazybars.adapters.sources.loading import raise_own, with_globals
 from lazybars.adapters.vault import Range, Wanted
 from lazybars.model import SeriesInfo, size_bytes
 from lazybars.rows import RowGrid
@@ -96,8 +96,12 @@ class LazyPolygon(LazyMixin):
         return calendar
 
     def _update_pandas_data(self, *args: Any, **kwargs: Any) -> Any:
-        with self._lazy_run.failures(), glimpses():
-            return self._lazy_update(self, *args, **kwargs)
+        try:
+            with glimpses():
+                return self._lazy_update(self, *args, **kwargs)
+        except Exception as error:
+            raise_own(error)
+            raise
 
     def _enforce_storage_limit(self, *args: Any) -> None:
         """The cap does it."""
