@@ -128,44 +128,41 @@ class Demand:
 
     def plan(self, split: Split, table_bytes: int) -> Plan:
         """See :func:`plan_for`."""
-        return _plan(self, split, table_bytes)
-
-
-def _plan(demand: Demand, split: Split, table_bytes: int) -> Plan:
-    totals, partitions = demand.totals, demand.partitions
-    working = max(
-        (sum(totals.get(part + ahead, 0) for ahead in range(_RESIDENT_PARTS)) for part in totals), default=0
-    )
-    largest, rows, columns = demand.largest_bytes, demand.largest_rows, demand.columns
-    spare = demand.spare_bytes(split)
-    # What the split sets aside beside what it does for any run.
-    extra = split.reserved_bytes - reserved_bytes(columns)
-    needed = smallest_cap(largest + spare + table_bytes, columns) + max(extra, 0)
-    plan = Plan(
-        split=split,
-        partition=partitions.kind,
-        partitions=len(partitions),
-        series=demand.series,
-        rows=demand.rows,
-        table_bytes=table_bytes,
-        working_set_bytes=working,
-        largest_segment_bytes=largest,
-        spare_bytes=spare,
-        needed_cap_bytes=needed,
-        comfortable_cap_bytes=smallest_cap(working + spare + table_bytes, columns) + max(extra, 0),
-    )
-    if split.ring_bytes < largest + spare + table_bytes:
-        mb = 1e6
-        raise CapTooSmall(
-            f"memory={split.cap_bytes / mb:.1f} MB is too small: needs at least {needed / mb:.1f} MB "
-            f"({needed} bytes): {demand.series} series, the largest {rows} rows a partition of "
-            f"{partitions.kind} = {largest / mb:.2f} MB, {spare / mb:.2f} MB to read and serve it in, "
-            f"tables {table_bytes / mb:.2f} MB, "
-            f"{split.reserved_bytes / mb:.1f} MB for the engine and reads in flight. "
-            "Raise memory, or choose a smaller partition.",
-            needed,
+        totals, partitions = self.totals, self.partitions
+        working = max(
+            (sum(totals.get(part + ahead, 0) for ahead in range(_RESIDENT_PARTS)) for part in totals),
+            default=0,
         )
-    return plan
+        largest, rows, columns = self.largest_bytes, self.largest_rows, self.columns
+        spare = self.spare_bytes(split)
+        # What the split sets aside beside what it does for any run.
+        extra = split.reserved_bytes - reserved_bytes(columns)
+        needed = smallest_cap(largest + spare + table_bytes, columns) + max(extra, 0)
+        plan = Plan(
+            split=split,
+            partition=partitions.kind,
+            partitions=len(partitions),
+            series=self.series,
+            rows=self.rows,
+            table_bytes=table_bytes,
+            working_set_bytes=working,
+            largest_segment_bytes=largest,
+            spare_bytes=spare,
+            needed_cap_bytes=needed,
+            comfortable_cap_bytes=smallest_cap(working + spare + table_bytes, columns) + max(extra, 0),
+        )
+        if split.ring_bytes < largest + spare + table_bytes:
+            mb = 1e6
+            raise CapTooSmall(
+                f"memory={split.cap_bytes / mb:.1f} MB is too small: needs at least {needed / mb:.1f} MB "
+                f"({needed} bytes): {self.series} series, the largest {rows} rows a partition of "
+                f"{partitions.kind} = {largest / mb:.2f} MB, {spare / mb:.2f} MB to read and serve it in, "
+                f"tables {table_bytes / mb:.2f} MB, "
+                f"{split.reserved_bytes / mb:.1f} MB for the engine and reads in flight. "
+                "Raise memory, or choose a smaller partition.",
+                needed,
+            )
+        return plan
 
 
 S = TypeVar("S", bound=Series)
