@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lazybars.errors import ConfigError
@@ -68,3 +68,7 @@ class Knobs:
             prefetch=prefetch,
             live=live,
         )
+
+    def capped(self, most_bytes: int) -> Knobs:
+        """The same with a cap of so much at the most."""
+        return replace(self, memory_bytes=min(self.memory_bytes, most_bytes))

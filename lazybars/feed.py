@@ -110,6 +110,46 @@ class Feed:
         if self._prefetcher is not None:
             self._prefetcher.stop()
 
+    def admit(self, one: Series, table_bytes: int, spare_bytes: int) -> None:
+        """Serve a series from now on that was not there before, or that has other rows now.
+
+        What is resident of its old form is let go of; whoever is copying from it has its own reference.
+
+        Parameters
+        ----------
+        table_bytes
+            What is kept for the series beside its segments, more than before.
+        spare_bytes
+            As in `Feed`, with this series.
+        """
+        ring, series_id = self.ring, one.info.series_id
+        with ring.changed:
+            while stale := [page for key, page in ring.pages.items() if key[0] == series_id]:
+                for page in stale:
+                    if page.state is State.READY:
+                        ring.evict(page)
+                    elif page.state is State.FAILED:
+                        ring.forget(page)
+                if any(page.state is State.LOADING for page in stale):
+                    ring.changed.wait(_HEARS_CTRL_C_S)
+            self.loader.forget(series_id)
+            self.schedule.admit(one)
+            self.ledger.spare_bytes = max(self.ledger.spare_bytes, spare_bytes)
+            self.ledger.table(table_bytes)
+            ring.make_room(0)
+
+    def take_over(self, other: Feed) -> None:
+        """Go on counting where another feed of the same run ended."""
+        self.calls, self.misses, self.late = other.calls, other.misses, other.late
+        self.bypasses, self.stall_s = other.bypasses, other.stall_s
+        self.log.accesses = other.log.accesses
+        self.ring.evictions = other.ring.evictions
+        self.eager, self.held, self.failure = other.eager, other.held, other.failure
+        self.ledger.peak_bytes = max(self.ledger.peak_bytes, other.ledger.peak_bytes)
+        if self._prefetcher is not None and other._prefetcher is not None:
+            self._prefetcher.prefetched = other._prefetcher.prefetched
+        self._began_s = other._began_s
+
     def advance(self, now_ns: int) -> None:
         """Move the clock; the strategy's thread only. Backwards is allowed, and only slower."""
         with self.ring.changed:

@@ -68,6 +68,10 @@ class Loader:
                 stored_ns, stored = rows[one.info.series_id]
                 yield one, self._build(part, one, stored_ns, stored, carry)
 
+    def forget(self, series_id: int) -> None:
+        """Its rows are not what they were: drop what was carried from one partition to the next."""
+        self._carries.pop(series_id, None)
+
     def _batches(self, part: int, series: Sequence[Series]) -> Iterator[list[Series]]:
         batch: list[Series] = []
         rows = 0
@@ -127,7 +131,8 @@ class Loader:
             and start_ns > one.info.first_ns
             and part not in self._carries.get(one.info.series_id, {})
         ]
-        if len(asked) < 2:
+        # Series that each have rows of their own have no last row in common to look near to.
+        if len(asked) < 2 or any(one.grid is not asked[0].grid for one in asked):
             return {}
         last = asked[0].grid.at_or_before(start_ns - 1)
         if last < 0:
@@ -155,9 +160,9 @@ class Loader:
         lo, _ = one.span(part)
         if lo == 0:
             return Carry(None if stored is None else stored[1])
-        shown_ns = one.grid.time_ns(one.offset + lo - 1)
-        shown = stored if stored is None or stored[0] <= shown_ns else self._last_before(one, shown_ns + 1)
-        assert stored is not None
+        assert stored is not None, "a row of the series lies behind its first stored row"
+        shown_ns = one.shown_before_ns(lo - 1, stored[0])
+        shown = stored if stored[0] <= shown_ns else self._last_before(one, shown_ns + 1)
         assert shown is not None, "a row of the grid lies behind the first stored row"
         return Carry(stored[1], self._as_shown(one, shown[1]), shown_ns)
 

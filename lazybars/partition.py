@@ -16,6 +16,8 @@ from lazybars.errors import ConfigError
 __all__ = ["KINDS", "NEW_YORK", "Partitions", "new_york_date"]
 
 NEW_YORK = ZoneInfo("America/New_York")
+# Some 146 years from 1970, either way.
+_FOREVER_NS = 1 << 62
 # Smallest first: `auto` takes the largest that the cap can hold.
 KINDS = ("1D", "1W", "1M", "3M", "1Y", "5Y", "25Y")
 
@@ -75,6 +77,14 @@ class Partitions:
             start = _following(kind, start)
             edges.append(_midnight_ns(start))
         return cls(kind, tuple(edges))
+
+    @classmethod
+    def without_end(cls, kind: str, first_ns: int, last_ns: int) -> Partitions:
+        """Partitions of a kind, the first of which has no beginning and the last one no end.
+
+        For rows that are not known yet: whenever they turn out to be, they lie in one of them.
+        """
+        return cls(kind, (-_FOREVER_NS, *cls.covering(kind, first_ns, last_ns).edges_ns, _FOREVER_NS))
 
     def __len__(self) -> int:
         return len(self.edges_ns) - 1

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-from lazybars.budget import Split, smallest_cap
+from lazybars.budget import Split, reserved_bytes, smallest_cap
 from lazybars.errors import CapTooSmall
 from lazybars.partition import KINDS, Partitions
 from lazybars.ring import PAGE_OVERHEAD_BYTES
 from lazybars.series import Series
 
-__all__ = ["Plan", "choose", "plan_for"]
+__all__ = ["Demand", "Plan", "choose", "plan_for"]
 
 # The current partition and the next one are resident at once while the clock crosses over.
 _RESIDENT_PARTS = 2
@@ -70,40 +70,99 @@ def plan_for(series: Sequence[Series], partitions: Partitions, split: Split, tab
     CapTooSmall
         One segment and the tables do not fit into what the cap leaves for the ring.
     """
-    totals = [sum(_segment(one, part) for one in series) for part in range(len(partitions))]
-    largest = max((_segment(one, part) for one in series for part in range(len(partitions))), default=0)
-    working = max((sum(totals[part : part + _RESIDENT_PARTS]) for part in range(len(totals))), default=0)
-    spans = [one.span(part) for one in series for part in range(len(partitions))]
-    rows = max((hi - lo for lo, hi in spans), default=0)
-    # A scan brings a series' partition in one piece, however much that is.
-    spare = largest + max(rows * split.read_row_bytes - split.read_bytes, 0)
-    columns = max((len(one.physical) for one in series), default=0)
-    needed = smallest_cap(largest + spare + table_bytes, columns)
-    plan = Plan(
-        split=split,
-        partition=partitions.kind,
-        partitions=len(partitions),
-        series=len(series),
-        rows=sum(one.rows for one in series),
-        table_bytes=table_bytes,
-        working_set_bytes=working,
-        largest_segment_bytes=largest,
-        spare_bytes=spare,
-        needed_cap_bytes=needed,
-        comfortable_cap_bytes=smallest_cap(working + spare + table_bytes, columns),
-    )
-    if split.ring_bytes < largest + spare + table_bytes:
-        mb = 1e6
-        raise CapTooSmall(
-            f"memory={split.cap_bytes / mb:.1f} MB is too small: needs at least {needed / mb:.1f} MB "
-            f"({needed} bytes): {len(series)} series, the largest {rows} rows a partition of "
-            f"{partitions.kind} = {largest / mb:.2f} MB, {spare / mb:.2f} MB to read and serve it in, "
-            f"tables {table_bytes / mb:.2f} MB, "
-            f"{split.reserved_bytes / mb:.1f} MB for the engine and reads in flight. "
-            "Raise memory, or choose a smaller partition.",
-            needed,
+    demand = Demand(partitions)
+    for one in series:
+        demand.add(one, range(len(partitions)))
+    return demand.plan(split, table_bytes)
+
+
+@dataclass(slots=True)
+class Demand:
+    """What some series need of some partitions; they may come one after the other.
+
+    totals : bytes of all segments of a partition, for those that have any.
+    largest_bytes, largest_rows : of the segment that has most. columns : the most stored columns of one.
+    """
+
+    partitions: Partitions
+    totals: dict[int, int] = field(default_factory=dict)
+    largest_bytes: int = 0
+    largest_rows: int = 0
+    columns: int = 0
+    series: int = 0
+    rows: int = 0
+
+    def add(self, one: Series, parts: range | None = None) -> None:
+        """Count a series in; ``parts`` are those that it may have rows in."""
+        if parts is None:
+            of = self.partitions.of
+            parts = range(of(one.info.first_ns), of(one.info.last_ns) + 1)
+        for part in parts:
+            if nbytes := _segment(one, part):
+                lo, hi = one.span(part)
+                self.totals[part] = self.totals.get(part, 0) + nbytes
+                self.largest_bytes = max(self.largest_bytes, nbytes)
+                self.largest_rows = max(self.largest_rows, hi - lo)
+        self.columns = max(self.columns, len(one.physical))
+        self.series += 1
+        self.rows += one.rows
+
+    def remove(self, one: Series) -> None:
+        """Take a series out that was counted in; what is called largest stays."""
+        of = self.partitions.of
+        for part in range(of(one.info.first_ns), of(one.info.last_ns) + 1):
+            if nbytes := _segment(one, part):
+                self.totals[part] -= nbytes
+        self.series -= 1
+        self.rows -= one.rows
+
+    def fits(self, split: Split) -> bool:
+        """Whether the ring holds the fullest partition twice over, and can read it without a stall."""
+        fullest = max(self.totals.values(), default=0)
+        return fullest * _RESIDENT_PARTS <= split.ring_bytes * 0.85 and self.largest_rows <= split.read_rows
+
+    def spare_bytes(self, split: Split) -> int:
+        """Room to read and serve one segment that is not kept."""
+        # A scan brings a series' partition in one piece, however much that is.
+        return self.largest_bytes + max(self.largest_rows * split.read_row_bytes - split.read_bytes, 0)
+
+    def plan(self, split: Split, table_bytes: int) -> Plan:
+        """See :func:`plan_for`."""
+        totals, partitions = self.totals, self.partitions
+        working = max(
+            (sum(totals.get(part + ahead, 0) for ahead in range(_RESIDENT_PARTS)) for part in totals),
+            default=0,
         )
-    return plan
+        largest, rows, columns = self.largest_bytes, self.largest_rows, self.columns
+        spare = self.spare_bytes(split)
+        # What the split sets aside beside what it does for any run.
+        extra = split.reserved_bytes - reserved_bytes(columns)
+        needed = smallest_cap(largest + spare + table_bytes, columns) + max(extra, 0)
+        plan = Plan(
+            split=split,
+            partition=partitions.kind,
+            partitions=len(partitions),
+            series=self.series,
+            rows=self.rows,
+            table_bytes=table_bytes,
+            working_set_bytes=working,
+            largest_segment_bytes=largest,
+            spare_bytes=spare,
+            needed_cap_bytes=needed,
+            comfortable_cap_bytes=smallest_cap(working + spare + table_bytes, columns) + max(extra, 0),
+        )
+        if split.ring_bytes < largest + spare + table_bytes:
+            mb = 1e6
+            raise CapTooSmall(
+                f"memory={split.cap_bytes / mb:.1f} MB is too small: needs at least {needed / mb:.1f} MB "
+                f"({needed} bytes): {self.series} series, the largest {rows} rows a partition of "
+                f"{partitions.kind} = {largest / mb:.2f} MB, {spare / mb:.2f} MB to read and serve it in, "
+                f"tables {table_bytes / mb:.2f} MB, "
+                f"{split.reserved_bytes / mb:.1f} MB for the engine and reads in flight. "
+                "Raise memory, or choose a smaller partition.",
+                needed,
+            )
+        return plan
 
 
 S = TypeVar("S", bound=Series)

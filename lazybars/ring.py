@@ -136,6 +136,14 @@ class Ring:
         self.pages[page.key] = page
         return True
 
+    def make_room(self, nbytes: int) -> None:
+        """Evict until so much is free, or nothing is resident any more. The lock is held."""
+        missing = nbytes - self.ledger.free_bytes
+        if missing > 0:
+            self.settle()
+            for victim in self._victims(min(missing, self.ledger.resident_bytes), None) or ():
+                self.evict(victim)
+
     def _victims(self, missing: int, newcomer: tuple[float, ...] | None) -> list[Page] | None:
         if self.ledger.resident_bytes < missing:
             return None

@@ -79,6 +79,15 @@ class Schedule:
         self.now_ns = now_ns
         self.tick = tick
 
+    def admit(self, one: Series) -> None:
+        """A series from now on, or another form of one that there is; the ring's lock is held."""
+        series_id = one.info.series_id
+        before = self.series.get(series_id)
+        if before is not None:
+            one.reach_rows = max(one.reach_rows, before.reach_rows)
+        self.series[series_id] = one
+        self.habits.setdefault(series_id, SeriesHabits()).expected = None
+
     def is_early(self) -> bool:
         """Whether the clock is in the first eighth of its partition."""
         start_ns, end_ns = self.partitions.bounds_ns(self.part)

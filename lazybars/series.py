@@ -112,6 +112,10 @@ class GridSeries:
 
     row_about = row_at
 
+    def shown_before_ns(self, row: int, stored_ns: int) -> int:
+        """The instant of a row, where ``stored_ns`` is that of the last stored one before the next."""
+        return self.grid.time_ns(self.offset + row)
+
     def segment_bytes(self, rows: int) -> int:
         return rows * self._row_bytes
 

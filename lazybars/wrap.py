@@ -26,6 +26,7 @@ def LazyBars(
     policy: str | Policy = "next-use",
     prefetch: bool = True,
     live: bool = False,
+    enabled: bool = True,
 ) -> Any:
     """Serve a Lumibot data source from DuckDB through a bounded ring. The answers stay the same.
 
@@ -50,6 +51,11 @@ def LazyBars(
         Whether a thread reads ahead of the clock.
     live
         Whether a line on the terminal follows the run: its date, RAM against the cap, hit rate, stall.
+    enabled
+        False, or ``LAZYBARS=off`` in the environment: gives ``source`` back, the very same object.
+
+    A source that downloads (Polygon) writes what comes to the store and asks for nothing twice. One that
+    cannot be bounded is passed through as it is, with a warning that says why.
 
     Raises
     ------
@@ -59,11 +65,19 @@ def LazyBars(
         When the source is made, or by ``load_data``: the cap cannot hold the work, with the
         arithmetic and the smallest cap that works.
     """
+    is_store = isinstance(source, (str, os.PathLike)) or hasattr(source, "scan")
+    if not _enabled(enabled):
+        if is_store:
+            raise ConfigError(
+                f"LazyBars({source!r}) is off (LAZYBARS=off, or enabled=False), and there is no other "
+                "source behind a store: switch it on, or give the source that the bars came from"
+            )
+        return source
     import lumibot.data_sources
 
-    from lazybars.adapters.lumibot_source import LazyMixin
+    from lazybars.adapters.sources import alike, mixin_of, passed_through, why_not
 
-    if isinstance(source, (str, os.PathLike)) or hasattr(source, "scan"):
+    if is_store:
         if store is not None:
             raise ConfigError("give the store once: as the source, or as store=")
         import lumibot.backtesting
@@ -79,15 +93,15 @@ def LazyBars(
         live=live,
     )
     _warn_of_override()
-    pandas_data = lumibot.data_sources.PandasData
     cls = source if isinstance(source, type) else type(source)
-    if not issubclass(cls, pandas_data):
-        raise ConfigError(
-            f"LazyBars cannot wrap {cls.__name__}: it wraps PandasDataBacktesting and PandasData"
-        )
-    if issubclass(cls, LazyMixin):
+    if not issubclass(cls, lumibot.data_sources.DataSourceBacktesting):
+        raise ConfigError(f"LazyBars cannot wrap {cls.__name__}: it is no data source of a backtest")
+    if hasattr(cls, "_lazy_knobs"):
         raise ConfigError(f"this {cls.__name__} is wrapped already")
-    lazy = _lazy_class(cls, LazyMixin, knobs)
+    reason = why_not(cls)
+    if reason is not None:
+        return passed_through(source, reason, knobs.memory_bytes)
+    lazy = alike(cls, (mixin_of(cls),), {"_lazy_knobs": knobs})
     if isinstance(source, type):
         return lazy
     source.__class__ = lazy
@@ -95,11 +109,14 @@ def LazyBars(
     return source
 
 
-def _lazy_class(cls: type, mixin: type, knobs: Knobs) -> type:
-    """A subclass that goes by the same name: Lumibot dispatches on class names."""
-    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "_lazy_knobs": knobs}
-    lazy: type = type(cls)(cls.__name__, (mixin, cls), {**names, "__doc__": cls.__doc__})
-    return lazy
+def _enabled(wanted: bool) -> bool:
+    """What the caller said, unless the environment switches lazybars off."""
+    said = os.environ.get("LAZYBARS", "").strip().lower()
+    if said not in ("", "on", "off"):
+        raise ConfigError(f"LAZYBARS={said!r} in the environment: set it to off or on, or unset it")
+    if not isinstance(wanted, bool):
+        raise ConfigError(f"enabled={wanted!r}: give True or False")
+    return wanted and said != "off"
 
 
 def _warn_of_override() -> None:

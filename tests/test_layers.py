@@ -34,6 +34,7 @@ FLOORS: dict[str, tuple[int, str]] = {
     "blocks": (1, ""),
     "repair": (1, "blocks grid layout"),
     "series": (1, "blocks grid layout model partition repair"),
+    "rows": (1, "blocks grid layout model partition repair series"),
     "config": (1, "errors eviction model partition"),
     "access": (1, ""),
     "diary": (1, "journal"),
@@ -66,7 +67,7 @@ FLOORS: dict[str, tuple[int, str]] = {
     "adapters": (
         5,
         "budget config errors feed grid journal layout live model partition planning repair report review "
-        "ring series stats store",
+        "ring rows series stats store",
     ),
     "intake": (5, "errors model store"),
     "importers": (5, "errors intake model store"),

@@ -17,7 +17,7 @@ from lazybars import CapTooSmall, ConfigError, LazyBars, LazyBarsError, Lru, Unk
 pytest.importorskip("lumibot")
 
 from lumibot.backtesting import PandasDataBacktesting
-from lumibot.data_sources import PandasData, YahooData
+from lumibot.data_sources import PandasData
 from lumibot.entities import Asset, Data
 
 from lazybars.adapters.lumibot_data import LazyData
@@ -324,8 +324,8 @@ def test_it_is_refused_at_once_to_give(what: str) -> None:
         LazyBars(PandasDataBacktesting, **knobs)
 
 
-@pytest.mark.parametrize("source", [YahooData, dict, 7, None])
-def test_what_is_no_pandas_source_is_refused(source: Any) -> None:
+@pytest.mark.parametrize("source", [dict, 7, None])
+def test_what_is_no_source_of_a_backtest_is_refused(source: Any) -> None:
     with pytest.raises(ConfigError, match="wrap"):
         LazyBars(source)
 

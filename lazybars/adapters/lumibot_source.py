@@ -27,6 +27,7 @@ from lazybars.adapters.instants import exact_ns
 from lazybars.adapters.lumibot_data import LazyData
 from lazybars.adapters.recorder import quicken
 from lazybars.adapters.run import Run
+from lazybars.adapters.running import Running
 from lazybars.config import Knobs
 from lazybars.journal import Regret
 from lazybars.planning import Plan
@@ -71,7 +72,7 @@ _ROUTES = 4096
 class LazyView:
     """What `source.lazy` shows: the run's plan and its figures. Any thread."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Running) -> None:
         self._run = run
 
     def plan(self) -> Plan:
@@ -120,7 +121,7 @@ class LazyMixin(PandasData):
         self._date_index = self.__dict__.pop("_date_index", None)
         if "_market_input_evidence" in self.__dict__:
             self._market_input_evidence = self.__dict__.pop("_market_input_evidence")
-        self._lazy_run = run = Run(self._lazy_knobs)
+        self._lazy_run = run = self._lazy_make_run()
         self._lazy_routes: dict[tuple[int, Any, int], _Route] = {}
         # How many items the store had when it was last seen whether any can have a split, and whether.
         self._lazy_split_items: tuple[int, bool] | None = None
@@ -131,6 +132,9 @@ class LazyMixin(PandasData):
             self._lazy_end()
             raise
         self._data_store = self.pandas_data
+
+    def _lazy_make_run(self) -> Run:
+        return Run(self._lazy_knobs)
 
     @property
     def lazy(self) -> LazyView:

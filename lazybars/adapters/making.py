@@ -44,8 +44,9 @@ def lazy_data(
     attributes: Mapping[str, Any],
     bind: Callable[[LazyData], Binding],
     stored: Callable[[LazyData], pd.DataFrame],
+    kind: type[LazyData] = LazyData,
 ) -> LazyData:
-    """A ``LazyData`` for a stored series.
+    """A ``LazyData``, or one of a ``kind`` of it, for a stored series.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ def lazy_data(
     stored
         Gives the frame as it was before any repair.
     """
-    data = LazyData.__new__(LazyData)
+    data = kind.__new__(kind)
     columns = {c.name: c for c in info.columns}
     data.__dict__.update({k: v for k, v in attributes.items() if k not in _STORAGE and k not in columns})
     data._info = info

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import fields, replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -21,6 +17,7 @@ from lazybars.adapters.instants import Instants
 from lazybars.adapters.lumibot_data import LazyData
 from lazybars.adapters.making import lazy_data, stored_attributes
 from lazybars.adapters.resample import Heading
+from lazybars.adapters.running import Running
 from lazybars.adapters.shelf import Shelf, bytes_held, lumibot_asset
 from lazybars.adapters.universe import (
     Days,
@@ -32,55 +29,37 @@ from lazybars.adapters.universe import (
     union_universe,
 )
 from lazybars.adapters.whole_data import WholeData
-from lazybars.budget import Split, split
+from lazybars.budget import split
 from lazybars.config import Knobs
-from lazybars.errors import ConfigError, LazyBarsError
 from lazybars.feed import Feed
 from lazybars.grid import SessionGrid
-from lazybars.journal import Regret
 from lazybars.layout import Layout, obstacle
 from lazybars.live import LiveLine
 from lazybars.model import AssetKey, SeriesInfo
 from lazybars.partition import Partitions
-from lazybars.planning import Plan, choose, plan_for
-from lazybars.report import write_report
-from lazybars.review import journal_of, regret_of
+from lazybars.planning import choose, plan_for
 from lazybars.series import GridSeries, edge_rows
-from lazybars.stats import Stats, rss_bytes
 
 __all__ = ["Run"]
 
-_log = logging.getLogger("lazybars")
 _USD = AssetKey("USD", "forex")
-_COUNTS = tuple(
-    field.name for field in fields(Stats) if field.name not in ("cap_bytes", "stall_s", "eager", "held")
-)
 
 
-class Run:
-    """What a wrapped source owns beside Lumibot's own state.
+class Run(Running):
+    """What a wrapped source owns beside Lumibot's own state: a universe, laid out by ``load_data``.
 
     Threads: made and loaded by the strategy's thread; `stats` and `close` from any.
-    calls : questions that the source was asked.
     """
 
     def __init__(self, knobs: Knobs) -> None:
-        self.calls = 0
-        self._start_rss = rss_bytes()
-        self._knobs = knobs
-        self._split: Split = split(knobs.memory_bytes)
+        super().__init__(knobs, split(knobs.memory_bytes))
         self._shelf = Shelf(knobs, self._split.engine_limit_bytes)
-        self._eager: dict[str, str] = {}
-        self._held: dict[str, int] = {}
         self._universe: Universe | None = None
-        self._feed: Feed | None = None
-        self._plan: Plan | None = None
         self._whole: pd.DatetimeIndex | None = None
         self._placed: dict[int, Data] = {}
         # Ids of series that were asked for before load_data; and of those that a second one fills.
         self._asked_alone: set[int] = set()
         self._refilled: set[int] = set()
-        self._live: LiveLine | None = None
 
     @property
     def loaded(self) -> bool:
@@ -133,11 +112,6 @@ class Run:
         whole = WholeData.of(Data(asset, self._shelf.frame(info), timestep=info.timestep, quote=quote))
         self._note_eager(info.label, reason, whole)
         return whole
-
-    def _note_eager(self, label: str, reason: str, data: Data) -> None:
-        megabytes = bytes_held([data]) / 1e6
-        _log.warning("%s is held in RAM as Lumibot does (%.1f MB): %s", label, megabytes, reason)
-        self._eager[label] = reason
 
     def joined(self, items: Sequence[Data]) -> bool:
         """Whether lazy items that have their rows are to be loaded together with others that have none."""
@@ -322,70 +296,9 @@ class Run:
         assert self._universe is not None
         return self._universe.index.of(self._universe.calendar_ns)
 
-    # ---- while it runs --------------------------------------------------------------------------
-
-    def advance(self, now_ns: int) -> None:
-        """The backtest's clock has moved."""
-        feed = self._feed
-        if feed is not None:
-            feed.advance(now_ns)
-            if self._live is not None:
-                booked = feed.ledger.split.reserved_bytes + feed.ledger.booked_bytes
-                asked = feed.log.accesses
-                self._live.update(now_ns, booked, feed.hits() / asked if asked else 0.0, feed.stall_s)
-
-    @contextmanager
-    def failures(self) -> Iterator[None]:
-        """Raise what failed inside a call of Lumibot's that swallows exceptions."""
-        feed = self._feed
-        if feed is not None:
-            feed.failure = None
-        yield
-        if feed is not None and feed.failure is not None:
-            failure: LazyBarsError = feed.failure
-            feed.failure = None
-            raise failure
-
-    def plan(self) -> Plan:
-        """What the run needs; laid out by ``load_data``."""
-        if self._plan is None:
-            raise ConfigError("the plan needs the universe: call load_data() first, or start the backtest")
-        return self._plan
-
-    def stats(self) -> Stats:
-        """The figures so far; zeros before ``load_data``."""
-        if self._feed is None:
-            zeros = dict.fromkeys(_COUNTS, 0)
-            return Stats(
-                cap_bytes=self._split.cap_bytes,
-                stall_s=0.0,
-                eager=dict(self._eager),
-                held=dict(self._held),
-                **zeros,
-            )
-        self._feed.calls = self.calls
-        return self._feed.stats()
-
-    def regret(self) -> Regret:
-        """How well the run could have gone; laid out by ``load_data``."""
-        return regret_of(self._loaded_feed())
-
-    def report(self, path: str | os.PathLike[str], title: str) -> Path:
-        """Write the run's page."""
-        return write_report(journal_of(self._loaded_feed(), title, str(self.plan())), path)
-
-    def _loaded_feed(self) -> Feed:
-        if self._feed is None:
-            raise ConfigError("there is nothing to look back at: call load_data() first, or run the backtest")
-        self._feed.calls = self.calls
-        return self._feed
-
     def close(self) -> None:
         """End the thread, close the store, remove what is private. Repeatable."""
-        if self._live is not None:
-            self._live.close()
-        if self._feed is not None:
-            self._feed.close()
+        super().close()
         self._shelf.close()
 
 

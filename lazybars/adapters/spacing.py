@@ -14,6 +14,7 @@ import pandas as pd
 
 from lazybars.grid import Grid, Int64s, SessionGrid
 from lazybars.model import NOMINAL_NS
+from lazybars.rows import RowGrid
 
 __all__ = ["bar_length_ns"]
 
@@ -29,6 +30,8 @@ def bar_length_ns(grid: Grid, start: int, end: int, timestep: str, tz: Any) -> i
 
 def _spacings(grid: Grid, start: int, end: int, tz: Any) -> tuple[Int64s, Int64s]:
     """Distinct spacings within a day or an hour, ascending, and how often each occurs."""
+    if isinstance(grid, RowGrid):  # a series of its own, of all rows
+        return grid.days.spacings
     if isinstance(grid, SessionGrid):
         first = int(grid.starts.searchsorted(start, side="right")) - 1
         last = int(grid.starts.searchsorted(end, side="left"))
