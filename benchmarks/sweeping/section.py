@@ -77,8 +77,8 @@ def _sweep(rows: Sequence[Row]) -> Iterator[str]:
     if len(swept) > 1:
         ratio = (swept[0].wall_s or 0) / (last.wall_s or 1)
         yield (
-            f"- {last.workers} workers are {ratio:.2f} times as fast as one, the start of Python and of the sweep "
-            f"included (target {_LEAST_RATIO}: {_met(ratio >= _LEAST_RATIO)})."
+            f"- {last.workers} workers are {ratio:.2f} times as fast as one, the start of Python and "
+            f"of the sweep included (target {_LEAST_RATIO}: {_met(ratio >= _LEAST_RATIO)})."
         )
     worst = max(last.over_mb or 0, last.added_mb or 0)
     yield (
