@@ -6,6 +6,7 @@ what has its row is not measured again. The section of RESULTS.md is made from t
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -125,6 +126,8 @@ def _line(row: Row) -> str:
 
 def main() -> None:
     """The entry point: a setting that cannot be meant is one line and code 2."""
+    # Asked to end, it ends the processes that it started.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         app()
     except (ConfigError, ValueError) as error:

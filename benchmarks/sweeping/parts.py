@@ -61,6 +61,7 @@ class Bench:
         row = self.row("sweep", "lazy", len(trials), workers)
         base = measure_baselines(workers)
         job = self._sweep_job(trials, workers, memory_mb)
+        busy_s = _busy_s()
         with _running([job]) as running, Watch(running.pids, base, _EVERY_S) as watch:
             (out,) = running.wait()
         added = sorted(out["added_bytes"], reverse=True)[:workers]
@@ -73,7 +74,10 @@ class Bench:
             over_mb=watch.over_bytes / 1e6,
             added_mb=sum(added) / 1e6,
             outcome=" ".join(map(_digest, out["trials"])),
-            note=f"{watch.samples} samples; stall {out['stall_s']:.1f} s",
+            note=(
+                f"{watch.samples} samples; stall {out['stall_s']:.1f} s; other processes took "
+                f"{(_busy_s() - busy_s) / running.wall_s:.2f} CPUs meanwhile"
+            ),
         )
 
     def total(self, side: str, trials: Sequence[Mapping[str, int]], memory_mb: int) -> Row:
@@ -227,6 +231,15 @@ def _digest(trial: Mapping[str, Any]) -> str:
     """Of all figures that have to be equal, every bit of them."""
     told = {name: float(value).hex() if name != "trades_hash" else value for name, value in trial.items()}
     return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _busy_s() -> float:
+    """CPU seconds of the machine that were not this process's, nor those of processes it has waited for."""
+    with open("/proc/stat") as file:
+        user, nice, system, _, _, irq, softirq, steal = map(int, file.readline().split()[1:9])
+    ours = os.times()
+    busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return busy - (ours.user + ours.system + ours.children_user + ours.children_system)
 
 
 def _entries(folder: str) -> set[str]:

@@ -74,6 +74,7 @@ def _sweep(rows: Sequence[Row]) -> Iterator[str]:
             f"{_load([row])} |"
         )
     yield ""
+    yield from (f"- {row.workers} at a time: {row.note}." for row in swept)
     if len(swept) > 1:
         ratio = (swept[0].wall_s or 0) / (last.wall_s or 1)
         yield (
