@@ -24,7 +24,7 @@ from .rows import Row
 __all__ = ["Bench", "grid"]
 
 _ROOT = Path(__file__).resolve().parents[2]
-_EVERY_S = 0.1
+_EVERY_S = 0.25
 _EVERY_TOTAL_S = 0.25
 # The first trials of many warm what a process keeps for good: its imports, its pools.
 _WARM = 0.2
