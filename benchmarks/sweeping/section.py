@@ -43,17 +43,19 @@ def put_section(path: Path, rows: Sequence[Row]) -> None:
 
 def section_of(rows: Sequence[Row]) -> str:
     """The section as Markdown, ending with a line break."""
-    parts = [_sweep(rows), _total(rows), _short(rows)]
+    counts = sorted({row.number for row in rows if row.part == "sweep"}, reverse=True)
+    parts = [*(_sweep(rows, count) for count in counts), _total(rows), _short(rows)]
     return "\n".join(line for part in parts for line in (*part, "")) if rows else ""
 
 
-def _sweep(rows: Sequence[Row]) -> Iterator[str]:
-    swept = sorted((row for row in rows if row.part == "sweep"), key=lambda row: row.workers)
-    if not swept:
-        return
+def _sweep(rows: Sequence[Row], count: int) -> Iterator[str]:
+    """The sweeps of so many trials."""
+    swept = [row for row in rows if row.part == "sweep" and row.number == count]
+    swept.sort(key=lambda row: row.workers)
     last = swept[-1]
+    size = last.assets, last.days
     single = [
-        row for row in rows if row.part == "single" and (row.assets, row.days) == (last.assets, last.days)
+        row for row in rows if row.part == "single" and (row.assets, row.days) == size and row.number < count
     ]
     yield f"### {last.number} trials over {_millions(last)} bars ({last.assets} assets x {last.days} days)"
     yield ""
@@ -74,7 +76,7 @@ def _sweep(rows: Sequence[Row]) -> Iterator[str]:
             f"{_load([row])} |"
         )
     yield ""
-    yield from (f"- {row.workers} at a time: {row.note}." for row in swept)
+    yield from (f"- {row.workers} at a time: {row.note}." for row in swept if row.note)
     if len(swept) > 1:
         ratio = (swept[0].wall_s or 0) / (last.wall_s or 1)
         yield (
