@@ -20,7 +20,7 @@ _ROOT = Path(__file__).parents[1]
 def test_sweeps_are_measured_and_end_as_single_runs_of_lumibot_do(tmp_path: Path) -> None:
     out, page = tmp_path / "out.csv", tmp_path / "RESULTS.md"
     page.write_text("before\n<!-- sweeps: begin -->\nold\n<!-- sweeps: end -->\nafter\n")
-    argv = ["--size", "2x4", "--trials", "2", "--only", "single,sweep", "--workdir", tmp_path, "--out", out]
+    argv = ["--size", "8x5", "--trials", "2", "--only", "single,sweep", "--workdir", tmp_path, "--out", out]
     for more in ([], ["--section", page]):
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.sweeps", *map(str, argv), *map(str, more)],
