@@ -72,9 +72,11 @@ class Cluster:
         """The trials' processes."""
         found = []
         for process in self.processes:
-            if process.poll() is None:
-                children = psutil.Process(process.pid).children(recursive=True)
-                found += [one for one in children if "lazybars.sweep.worker" in " ".join(one.cmdline())]
+            with suppress(psutil.NoSuchProcess):  # they come and go
+                for one in psutil.Process(process.pid).children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        if "lazybars.sweep.worker" in " ".join(one.cmdline()):
+                            found.append(one)
         return found
 
     def close(self) -> None:
