@@ -7,7 +7,21 @@ from typing import Any
 from lumibot.entities import Asset
 from lumibot.strategies import Strategy
 
-__all__ = ["Minutes", "Rebalancing", "backtest"]
+__all__ = ["QUIET", "Minutes", "Rebalancing", "backtest"]
+
+# For ``run_backtest``: no network, plots or files but Lumibot's log.
+QUIET: dict[str, Any] = {
+    "benchmark_asset": None,
+    "risk_free_rate": 0.0,
+    "analyze_backtest": False,
+    "save_stats_file": False,
+    "show_plot": False,
+    "show_tearsheet": False,
+    "save_tearsheet": False,
+    "show_indicators": False,
+    "show_progress_bar": False,
+    "quiet_logs": True,
+}
 
 
 class Minutes(Strategy):  # type: ignore[misc]
@@ -66,22 +80,7 @@ def backtest(
     strategy: type[Strategy], source: type, start: Any, end: Any, **options: Any
 ) -> tuple[float, int]:
     """Run one without network, plots or files but Lumibot's log; gives (final value, fills)."""
-    _, ran = strategy.run_backtest(
-        source,
-        start,
-        end,
-        benchmark_asset=None,
-        risk_free_rate=0.0,
-        analyze_backtest=False,
-        save_stats_file=False,
-        show_plot=False,
-        show_tearsheet=False,
-        save_tearsheet=False,
-        show_indicators=False,
-        show_progress_bar=False,
-        quiet_logs=True,
-        **options,
-    )
+    _, ran = strategy.run_backtest(source, start, end, **QUIET, **options)
     fills = sum(order.is_filled() for order in ran.broker.get_all_orders())
     value = float(ran.portfolio_value)
     ran.broker.data_source.shutdown()

@@ -66,9 +66,10 @@ def test_a_notebook_is_committed_as_it_ran(path: Path) -> None:
 def test_a_notebook_executes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
-    for name in ("ipykernel", "matplotlib", "bokeh_sampledata"):
+    for name in ("ipykernel", "matplotlib", "bokeh_sampledata", "optuna"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(_ROOT), os.environ.get("PYTHONPATH", ""))))
+    monkeypatch.setenv("LAZYBARS_NOTEBOOK", "quick")  # the same cells, fewer trials
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()

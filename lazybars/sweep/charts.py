@@ -24,6 +24,10 @@ RATED = {
     "total_return": ("return", ".2%", True, "RdBu"),
     "max_drawdown": ("drawdown", ".2%", False, "YlOrRd"),
 }
+# Of a line, by its Sharpe: bad, neither, good, as in the heat map, but to be seen on any ground.
+_LINES = [[0, "#d1495b"], [0.5, "#9aa6b8"], [1, "#2b6cb0"]]
+# Values of a parameter that are each written beside its axis.
+_MOST_TICKS = 12
 # A menu of many pairs is no help, and each is a chart in the page.
 _MOST_PARAMETERS = 6
 
@@ -136,14 +140,15 @@ def parallel_coordinates(results: Sequence[TrialResult]) -> Chart | None:
     dimensions = [_dimension(name, known, drawn) for name, known in axes.items()]
     for figure, (shown, written, _, _) in RATED.items():
         values = [getattr(result, figure) for result in drawn]
-        dimensions.append({"label": shown, "values": values, "tickformat": written})
+        dimensions.append({"label": shown, "values": values, "tickformat": _fine(written, values)})
     sharpe = [result.sharpe or 0.0 for result in drawn]
     trace = {
         "type": "parcoords",
         "dimensions": dimensions,
         "line": {
             "color": sharpe,
-            "colorscale": "Viridis",
+            "colorscale": _LINES,
+            "cmid": 0,
             "showscale": True,
             "colorbar": {"title": {"text": "Sharpe"}, "outlinewidth": 0},
         },
@@ -157,10 +162,18 @@ def parallel_coordinates(results: Sequence[TrialResult]) -> Chart | None:
     return Chart("parallel", figure_json([trace], height=420, margin=margin), note)
 
 
+def _fine(written: str, values: Sequence[float]) -> str:
+    """A format with digits enough to tell the marks of an axis from each other."""
+    apart = (max(values) - min(values)) * (100 if written.endswith("%") else 1) / 5
+    digits = min(max(math.ceil(-math.log10(apart)), 2), 6) if apart > 0 else 2
+    return f".{digits}{written[-1]}"
+
+
 def _dimension(name: str, known: list[Any], drawn: Sequence[TrialResult]) -> dict[str, Any]:
     values = [result.parameters[name] for result in drawn]
     if _are_numbers(known) and all(math.isfinite(value) for value in known):
-        return {"label": escape(name), "values": values}
+        ticks = {"tickvals": known, "ticktext": list(map(label, known))} if len(known) <= _MOST_TICKS else {}
+        return {"label": escape(name), "values": values, **ticks}
     places = {canonical(value): at for at, value in enumerate(known)}
     return {
         "label": escape(name),

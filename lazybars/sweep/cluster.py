@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,19 +59,24 @@ class Cluster:
     def stop(self) -> None:
         futures, self._futures = list(self._futures.values()), {}
         if futures:
-            self._client.cancel(futures)
+            with suppress(OSError):  # a cluster that is gone has let go of them
+                self._client.cancel(futures)
 
     def _submit(self, job: Job) -> Any:
         key = f"lazybars-trial-{uuid.uuid4().hex}"
         return self._client.submit(run_on_worker, job.to_json(), key=key, pure=False)
 
     def _reply(self, future: Any) -> Reply:
-        error = future.exception()
-        if error is None:
-            reply: Reply = future.result()
-            return reply
-        if future.cancelled():
-            raise SweepFailed(f"the cluster is gone, or let go of a trial: {error!r}") from error
+        from distributed import CancelledError
+
+        try:
+            error = future.exception()
+            if error is None:
+                reply: Reply = future.result()
+                return reply
+        except (CancelledError, OSError) as gone:  # OSError: the connection
+            said = " ".join(str(gone).split())
+            raise SweepFailed(f"the cluster is gone, or let go of a trial: {said}") from gone
         # That the trial failed is in its reply: this is Dask's own failure, or a worker without lazybars.
         status = "killed" if type(error).__name__ == "KilledWorker" else "error"
         said = " ".join(str(error).split())

@@ -96,6 +96,8 @@ def sweep_command(
         Console(stderr=True).print(f"interrupted: {cure}", style="red", highlight=False)
         raise typer.Exit(_INTERRUPTED)
     if not all(result.ok for result in done):
+        if results and not retry:
+            typer.echo("with --retry the same command runs again what did not end well", err=True)
         raise typer.Exit(1)
 
 

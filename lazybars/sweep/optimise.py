@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lazybars.errors import ConfigError, SweepFailed
@@ -57,6 +55,7 @@ def objective(
         raise ConfigError("a sweep needs Linux or macOS (on Windows: WSL)")
     if isinstance(value, str) and value not in NUMBERS:
         raise ConfigError(f"value={value!r}: choose one of {', '.join(NUMBERS)}")
+    from lazybars.sweep.folders import Folders
     from lazybars.sweep.pool import Pool
     from lazybars.sweep.process import run_here
 
@@ -78,8 +77,8 @@ def objective(
 
     def run(trial: Any) -> float:
         one = job.trial(plain(space(trial), "parameters"))
-        with tempfile.TemporaryDirectory(prefix="lazybars-trial-") as folder:
-            result = TrialResult.of(trial.number, one.what, run_here(one, Path(folder)))
+        with Folders() as folders:
+            result = TrialResult.of(trial.number, one.what, run_here(one, folders.new()))
         for name, figure in result.figures.items():
             trial.set_user_attr(name, figure)
         if not result.ok:

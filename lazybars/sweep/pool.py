@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Protocol
 
+from lazybars.sweep.folders import Folders
 from lazybars.sweep.job import Job, Reply
-from lazybars.sweep.process import TrialProcess, run_here, starting
+from lazybars.sweep.process import TrialProcess, run_here
 
 __all__ = ["Backend", "Pool"]
 
@@ -42,7 +41,7 @@ class Pool:
         self.workers = workers
         self._pid = os.getpid()
         self._trials: dict[int, TrialProcess] = {}
-        self._root: Path | None = None
+        self._folders: Folders | None = None
 
     def rehearse(self, job: Job) -> Reply:
         return run_here(job, self._folder())
@@ -66,12 +65,11 @@ class Pool:
             trial.kill()
         while self._trials:
             self._trials.popitem()[1].stop()
-        if self._root is not None:
-            shutil.rmtree(self._root, ignore_errors=True)
-            self._root = None
+        if self._folders is not None:
+            self._folders.close()
+            self._folders = None
 
     def _folder(self) -> Path:
-        with starting():
-            if self._root is None:
-                self._root = Path(tempfile.mkdtemp(prefix="lazybars-sweep-"))
-            return Path(tempfile.mkdtemp(dir=self._root))
+        if self._folders is None:
+            self._folders = Folders()
+        return self._folders.new()

@@ -22,7 +22,8 @@ __all__ = ["write_report"]
 # A page with more rows is slow to open; the results themselves have them all.
 _MOST_ROWS = 1000
 _HEADS = ("Sharpe", "return", "drawdown", "final value", "trades", "peak RSS, MB", "wall, s", "CPU, s")
-_MORE_HEADS = ("hit rate", "stall, s", "status")
+_MORE_HEADS = ("hit rate", "stall, s")
+_FAILED_HEADS = ("status", "peak RSS, MB", "wall, s", "CPU, s", "cause")
 
 
 def write_report(results: Sequence[TrialResult], path: str | os.PathLike[str]) -> Path:
@@ -60,9 +61,17 @@ def _page(results: Sequence[TrialResult]) -> str:
     body = [
         _section("Two parameters", _figure(heat, "No two parameters were varied.")),
         _section("All parameters", _figure(parallel, "No trial has figures to draw.")),
-        _section("Trials, best Sharpe first", _table(results)),
     ]
-    ok = [result for result in results if result.ok]
+    ok = sorted((one for one in results if one.ok), key=lambda one: -(one.sharpe or 0.0))
+    failed = [one for one in results if not one.ok]
+    names = list(dict.fromkeys(name for result in results for name in result.parameters))
+    if ok:
+        heads = (*names, *_HEADS, *_MORE_HEADS)
+        body.append(_section("Trials, best Sharpe first", _table(heads, [_cells(one, names) for one in ok])))
+    if failed:
+        heads = (*names, *_FAILED_HEADS)
+        told = _table(heads, [_failed_cells(one, names) for one in failed], "causes")
+        body.append(_section("Trials that did not end well", told))
     counts = Counter(result.status for result in results)
     spans = {(result.start, result.end) for result in results}
     said = [counted(len(results)), *(f"{count:,} {status}" for status, count in counts.most_common())]
@@ -70,6 +79,9 @@ def _page(results: Sequence[TrialResult]) -> str:
         said.insert(0, " to ".join(_day(moment) for moment in spans.pop()))
     if ok:
         said.append(f"{sum(result.wall_s or 0 for result in results):,.0f} s of trials")
+        if ok[0].sharpe is not None:
+            with_ = ", ".join(f"{name}={label(value)}" for name, value in ok[0].parameters.items())
+            said.append(f"best Sharpe {ok[0].sharpe:.2f}{' with ' if with_ else ''}{with_}")
     template = Template((files("lazybars.sweep") / "page.html").read_text("utf-8"))
     return template.substitute(
         title=escape(results[0].strategy.rpartition(":")[2]),
@@ -95,36 +107,42 @@ def _figure(chart: Chart | None, nothing: str) -> str:
     return f'<figure><div id="{chart.name}"></div>{note}</figure>{data}'
 
 
-def _table(results: Sequence[TrialResult]) -> str:
-    names = list(dict.fromkeys(name for result in results for name in result.parameters))
-    ok = sorted((one for one in results if one.ok), key=lambda one: -(one.sharpe or 0.0))
-    failed = [one for one in results if not one.ok]
-    shown = [*ok[:_MOST_ROWS], *failed[:_MOST_ROWS]]
-    left = len(results) - len(shown)
-    note = f'<p class="soft">{left:,} more are not shown.</p>' if left else ""
-    head = _row(("trial", *names, *_HEADS, *_MORE_HEADS, "error"), "th")
-    rows = "\n".join(_row(_cells(one, names), "td") for one in shown)
-    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>{note}'
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
+    """The first rows; a column of trial numbers comes before the heads."""
+    left = len(rows) - _MOST_ROWS
+    note = f'<p class="soft">{left:,} more are not shown.</p>' if left > 0 else ""
+    head = _row(("trial", *heads), "th")
+    body = "\n".join(_row(cells, "td") for cells in rows[:_MOST_ROWS])
+    table = f'<table class="{kind}"><thead>{head}</thead><tbody>{body}</tbody></table>'
+    return f'<div class="scroll">{table}</div>{note}'
 
 
 def _cells(one: TrialResult, names: Sequence[str]) -> list[str]:
-    peak_mb = None if one.peak_rss_bytes is None else one.peak_rss_bytes / 1e6
     return [
-        str(one.number),
-        *(label(one.parameters[name]) if name in one.parameters else "" for name in names),
+        *_told(one, names),
         _written(one.sharpe, ".2f"),
         _written(one.total_return, ".2%"),
         _written(one.max_drawdown, ".2%"),
         _written(one.final_value, ",.2f"),
         _written(one.trades, ",d"),
-        _written(peak_mb, ",.0f"),
-        _written(one.wall_s, ",.1f"),
-        _written(one.cpu_s, ",.1f"),
+        *_cost(one),
         _written(one.hit_rate, ".1%"),
         _written(one.stall_s, ",.2f"),
-        one.status,
-        one.error or "",
     ]
+
+
+def _failed_cells(one: TrialResult, names: Sequence[str]) -> list[str]:
+    return [*_told(one, names), one.status, *_cost(one), one.error or ""]
+
+
+def _told(one: TrialResult, names: Sequence[str]) -> list[str]:
+    values = one.parameters
+    return [str(one.number), *(label(values[name]) if name in values else "" for name in names)]
+
+
+def _cost(one: TrialResult) -> list[str]:
+    peak_mb = None if one.peak_rss_bytes is None else one.peak_rss_bytes / 1e6
+    return [_written(peak_mb, ",.0f"), _written(one.wall_s, ",.1f"), _written(one.cpu_s, ",.1f")]
 
 
 def _written(value: float | None, how: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from support import settled
 
 from lazybars import cli
+from lazybars.sweep.folders import Folders
 from lazybars.sweep.trials import canonical
 from sweep.market import Market, command, lines
 
@@ -59,8 +60,13 @@ def test_a_sweep_that_is_ended_keeps_what_is_done_and_leaves_no_process(
         assert "goes on from there" in err
     if signum == signal.SIGTERM:
         assert running.returncode == 128 + signal.SIGTERM
-    if signum != signal.SIGKILL:
-        assert list(temporary.iterdir()) == []
+    if signum == signal.SIGKILL:
+        # It cannot remove its files itself: the next sweep does, and leaves those that are in use alone.
+        assert len(list(temporary.iterdir())) == 1
+        with Folders() as used:
+            market.sweep({"fast": [2], "slow": [20]}).close()
+            assert list(temporary.iterdir()) == [used.new().parent]
+    assert list(temporary.iterdir()) == []
     assert "Traceback" not in err
 
 
