@@ -65,6 +65,12 @@ def frame(rows: int = 500, freq: str = "1min", start: str = "2024-01-02 09:30") 
     )
 
 
+@pytest.mark.parametrize("module", ["lazybars", "lazybars.cli"])
+def test_it_runs_as_a_module(module: str) -> None:
+    said = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True)
+    assert (said.returncode, said.stdout) == (0, f"lazybars {lazybars.__version__}\n"), said.stderr
+
+
 # ---- ingest ---------------------------------------------------------------------------------------
 
 

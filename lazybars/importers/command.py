@@ -159,7 +159,8 @@ def _notes(one: Outcome) -> str:
         return " ".join(one.detail.split())
     notes = [f"{rows:,} {why}" for why, rows in one.repaired.items()]
     if one.empty_ranges:
-        notes.append(f"{one.empty_ranges:,} ranges known to be empty")
+        ranges = "range" if one.empty_ranges == 1 else "ranges"
+        notes.append(f"{one.empty_ranges:,} {ranges} known to be empty")
     if one.left_out:
         notes.append(f"without {', '.join(one.left_out)}")
     return "; ".join(notes)
