@@ -122,17 +122,13 @@ def _roles(cells: Cells, layout: Layout, wishes: Wishes) -> Roles:
     return by_place(layout.names, [cell or "" for cell in first], cells.label)
 
 
-def _with_symbols(
-    cells: Cells, roles: Roles, clock: Clock, figures: Figures, kept: dict[str, str]
-) -> Roles:
+def _with_symbols(cells: Cells, roles: Roles, clock: Clock, figures: Figures, kept: dict[str, str]) -> Roles:
     """The roles, with a column of symbols where the rows are of many assets and one column tells them."""
     if roles.symbol is not None:
         return roles
     texts = [source for name, source in roles.rest.items() if name not in kept]
     close = figures.sql(roles.fields["close"])
-    symbol = telling_column(
-        cells.bench, cells.relation, cells.params, cells.label, clock.sql, close, texts
-    )
+    symbol = telling_column(cells.bench, cells.relation, cells.params, cells.label, clock.sql, close, texts)
     rest = {name: source for name, source in roles.rest.items() if source != symbol}
     return replace(roles, symbol=symbol, rest=rest)
 

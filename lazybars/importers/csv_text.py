@@ -32,7 +32,9 @@ _PACKED = {
     ".xls": "save it as CSV first",
 }
 _LINE_ENDS = re.compile(r"\r\n|\n|\r(?!$)")
-_NUMBER_LIKE = re.compile(r"[+\-$€£]?[\d.,'\s]*\d[\d.,'\s]*%?[KMBT]?|[-.]*|nan|null|none|n/?a", re.IGNORECASE)
+_NUMBER_LIKE = re.compile(
+    r"[+\-$€£]?[\d.,'\s]*\d[\d.,'\s]*(%|[KMBT]|E[+\-]?\d+)?|[-.]*|nan|null|none|n/?a", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)

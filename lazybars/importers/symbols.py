@@ -90,9 +90,7 @@ def telling_column(
     return telling[0]
 
 
-def _tells(
-    bench: Bench, relation: str, params: dict[str, Any], time: str, close: str, column: str
-) -> bool:
+def _tells(bench: Bench, relation: str, params: dict[str, Any], time: str, close: str, column: str) -> bool:
     pairs, odd, names, empty = bench.one(
         f"SELECT count(*), count_if(prices > 1), count(DISTINCT c), count_if(c IS NULL) FROM (SELECT "
         f"CAST({column} AS VARCHAR) AS c, count(DISTINCT {close}) AS prices FROM {relation} "
