@@ -233,7 +233,10 @@ def main(
         folder = Path(tempfile.mkdtemp(prefix="lazybars-claims-"))
         try:
             kept = Kept(MinuteMarket(folder, assets, days))
-            _save(list(measured(kept, symbols, rounds, typer.echo)), out)
+            claims: list[Claim] = []
+            for one in measured(kept, symbols, rounds, typer.echo):
+                claims.append(one)
+                _save(claims, out)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     results.write_text(with_section(results.read_text(), section(load(out))))

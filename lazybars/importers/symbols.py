@@ -7,6 +7,7 @@ from typing import Any
 
 from lazybars.errors import AmbiguousInput, BadInput
 from lazybars.importers.bench import Bench
+from lazybars.importers.spacing import times_repeat
 from lazybars.store.schema import identifier
 
 __all__ = ["chosen", "symbols_in", "telling_column"]
@@ -66,12 +67,7 @@ def telling_column(
     AmbiguousInput
         Times repeat with other prices, and none of the columns, or more than one, tells the rows apart.
     """
-    up, down = bench.one(
-        f"SELECT count_if(t <= before), count_if(t >= before) FROM (SELECT t, lag(t) OVER () AS before FROM "
-        f"(SELECT {time} AS t FROM {relation}))",
-        params,
-    )
-    if not (up and down):
+    if not times_repeat(bench, relation, params, time):
         return None
     times, repeated = bench.one(
         f"SELECT count(*), count_if(prices > 1) FROM (SELECT count(DISTINCT {close}) AS prices FROM "
