@@ -269,8 +269,9 @@ class LazyMixin(PandasData):
         """``Bars`` of a frame that lacks none of the columns that ``Bars`` would add."""
         if route.bars is None or not len(frame):
             bars = Bars(frame, self.SOURCE, route.asset, quote=route.quote, raw=raw, return_polars=False)
-            # Its other attributes are the same every time, as long as it took the frame as it is.
-            route.bars = dict(vars(bars)) if bars._df is frame else None
+            # Its other attributes are the same every time, as long as it took the frame as it is. The frame
+            # is not kept: a strategy that names its assets anew at every call has a route for each.
+            route.bars = {**vars(bars), "_raw": None, "_df": None} if bars._df is frame else None
             return bars
         bars = Bars.__new__(Bars)
         bars.__dict__.update(route.bars)
