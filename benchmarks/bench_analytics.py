@@ -8,11 +8,8 @@ LAZYBARS_BENCH_ASSETS and _DAYS set the size; an asset is looked up among ten ti
 from __future__ import annotations
 
 import datetime as dt
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +17,19 @@ import numpy as np
 import pandas as pd
 import pandas_ta_classic as ta
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.feather
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from lazybars import Store, open_store
 
 from .conftest import size
+from .kept import QUERIES, Form, Kept, Span, masked, peak_bytes
 from .market import MinuteMarket
 from .measure import in_turns
 from .results import Result
 
 _ROUNDS = 5
-_QUERIES = 10
 _FASTER, _SMALLER, _LESS_RAM = 0.1, 0.6, 0.5
-_NEW_YORK = "America/New_York"
 _INDICATORS = {
     "sma_20": lambda f: ta.sma(f["close"], 20),
     "ema_50": lambda f: ta.ema(f["close"], 50),
@@ -47,50 +41,6 @@ _INDICATORS = {
     "zscore_30": lambda f: ta.zscore(f["close"], 30),
 }
 Record = Callable[[Result], None]
-Span = tuple[pd.Timestamp, pd.Timestamp]
-
-
-class Kept:
-    """The same bars in a store, in Feather files, one an asset, and in RAM, one frame of all."""
-
-    def __init__(self, market: MinuteMarket) -> None:
-        self.market = market
-        self.path = market.write()
-        self.symbols = market.bars.symbols
-        for bars in market.bars.bars():
-            for compression in ("uncompressed", "lz4"):
-                path = self.feather(bars.symbol, compression)
-                if not path.exists():
-                    pyarrow.feather.write_feather(bars.table(), path, compression=compression)
-
-    def feather(self, symbol: str, compression: str = "lz4") -> Path:
-        return self.market.folder / f"{symbol}-{self.market.days}-{compression}.feather"
-
-    def read(self, symbol: str) -> pd.DataFrame:
-        """A whole file, as a cache of Feather files is read."""
-        frame = pd.read_feather(self.feather(symbol)).set_index("datetime")
-        return frame.tz_convert(_NEW_YORK)
-
-    @cached_property
-    def frame(self) -> pd.DataFrame:
-        """All assets in one frame, told apart by a column."""
-        frames = {symbol: self.read(symbol) for symbol in self.symbols}
-        out = pd.concat(frames, names=["asset", "datetime"]).reset_index("asset")
-        return out.astype({"asset": "category"})
-
-    def asked(self, sessions: int) -> list[tuple[str, Span]]:
-        """Some assets, each over so many sessions, spread over the whole time."""
-        days = np.busday_offset("2023-01-02", np.arange(self.market.days), roll="forward")
-        starts = np.linspace(0, max(len(days) - sessions, 0), _QUERIES).astype(int)
-        out = []
-        for number, at in enumerate(starts):
-            first, last = days[at], days[min(at + sessions, len(days)) - 1]
-            span = (
-                pd.Timestamp(first, tz=_NEW_YORK),
-                pd.Timestamp(last, tz=_NEW_YORK) + pd.Timedelta("23h59min"),
-            )
-            out.append((self.symbols[7 * number % len(self.symbols)], span))
-        return out
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +63,6 @@ def _all_of(answer: Callable[[str, Span], Any], asked: list[tuple[str, Span]]) -
     return run
 
 
-def _masked(frame: pd.DataFrame, span: Span) -> pd.DataFrame:
-    """Every row looked at, as a filter without an index does."""
-    return frame[(frame.index >= span[0]) & (frame.index <= span[1])]
-
-
 @pytest.mark.benchmark(group="ranges")
 @pytest.mark.parametrize("against", ["scan of a frame of all", "scan of the asset's frame", "Feather file"])
 @pytest.mark.parametrize(("what", "sessions"), [("a day", 1), ("a month", 21)])
@@ -135,9 +80,9 @@ def test_range(
 
     def other(symbol: str, span: Span) -> pd.DataFrame:
         if against == "Feather file":
-            return _masked(kept.read(symbol), span)
+            return masked(kept.read(symbol), span)
         if against == "scan of the asset's frame":
-            return _masked(own[symbol], span)
+            return masked(own[symbol], span)
         frame = kept.frame
         return frame[(frame["asset"] == symbol) & (frame.index >= span[0]) & (frame.index <= span[1])]
 
@@ -188,11 +133,11 @@ def test_indicators(
     names: list[str],
 ) -> None:
     """Four indicators of one asset; pandas-ta always takes the whole frame, which is in RAM already."""
-    asked = kept.asked(sessions or kept.market.days)[: 1 if not sessions else _QUERIES]
+    asked = kept.asked(sessions or kept.market.days)[: 1 if not sessions else QUERIES]
     own = {symbol: kept.read(symbol) for symbol, _ in asked}
 
     def other(symbol: str, span: Span) -> pd.DataFrame:
-        return _masked(_pandas_ta(own[symbol], names), span)
+        return masked(_pandas_ta(own[symbol], names), span)
 
     def lazy(symbol: str, span: Span) -> pd.DataFrame:
         start, end = span if sessions else (None, None)
@@ -223,7 +168,7 @@ def test_correlation(benchmark: BenchmarkFixture, kept: Kept, store: Store, reco
 
     def other(_: str, span: Span) -> pd.DataFrame:
         returns = {
-            symbol: _masked(close, span).pct_change(fill_method=None) for symbol, close in frames.items()
+            symbol: masked(close, span).pct_change(fill_method=None) for symbol, close in frames.items()
         }
         return pd.concat(returns, axis=1).corr()
 
@@ -246,91 +191,21 @@ def test_correlation(benchmark: BenchmarkFixture, kept: Kept, store: Store, reco
 
 @pytest.mark.benchmark(group="size")
 @pytest.mark.parametrize("against", ["Feather, uncompressed", "Feather, lz4", "CSV"])
-def test_size(benchmark: BenchmarkFixture, kept: Kept, record: Record, against: str) -> None:
+def test_size(benchmark: BenchmarkFixture, kept: Kept, record: Record, against: Form) -> None:
     """Bytes on disk of all bars; the figure is the share saved."""
-    rows = 0
-    other_bytes = 0
-    for bars in kept.market.bars.bars():
-        rows += len(bars.times_ns)
-        if against == "CSV":
-            path = kept.market.folder / "bars.csv"
-            pyarrow.csv.write_csv(bars.table(), path)
-        else:
-            path = kept.feather(bars.symbol, against.split(", ")[1])
-        other_bytes += path.stat().st_size
+    rows, other_bytes = kept.bytes_on_disk(against)
     ours_bytes = benchmark.pedantic(lambda: kept.path.stat().st_size)  # type: ignore[no-untyped-call]
     lazy, other = ours_bytes / rows, other_bytes / rows
     saved = 1 - lazy / other
     record(Result("size", "bytes a bar", lazy, against, other, saved, _SMALLER, at_least=True))
 
 
-_PEAK = """
-import sys
-import numpy, pandas, pyarrow, pyarrow.feather
-sys.path.insert(0, {root!r})
-from lazybars import open_store
-
-def status(name):
-    with open("/proc/self/status") as lines:
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
-
-def read(path):
-    return pandas.read_feather(path).set_index("datetime").tz_convert("America/New_York")
-
-before = status("VmRSS")
-{work}
-print(status("VmHWM") - before)
-"""
-# One month of one asset, of all side by side, and the mean of everything; what is kept is what has to be.
-_WORK = {
-    ("month of an asset", "lazy"): (
-        "with open_store({path!r}, read_only=True, memory={memory!r}) as store:\n"
-        "    kept = store.get_historical_prices({symbols!r}[0], {start!r}, {end!r})"
-    ),
-    ("month of an asset", "other"): "kept = read({files!r}[0]).loc[{start!r}:{end!r}].copy()",
-    ("month of all", "lazy"): (
-        "with open_store({path!r}, read_only=True, memory={memory!r}) as store:\n"
-        "    kept = store.panel({symbols!r}, 'close', 'minute', {start!r}, {end!r})"
-    ),
-    ("month of all", "other"): (
-        "frames = [read(path) for path in {files!r}]\n"
-        "kept = pandas.concat([frame['close'].loc[{start!r}:{end!r}] for frame in frames], axis=1)"
-    ),
-    ("every bar", "lazy"): (
-        "with open_store({path!r}, read_only=True, memory={memory!r}) as store:\n"
-        "    kept = [batch.num_rows for symbol in {symbols!r} for batch in store.read(symbol, 'minute')]"
-    ),
-    (
-        "every bar",
-        "other",
-    ): "frames = [read(path) for path in {files!r}]\nkept = [len(frame) for frame in frames]",
-}
-_MEMORY = "32MB"
-
-
-def _peak_bytes(kept: Kept, work: str, side: str, assets: int | None = None) -> int:
-    """Peak RSS of a fresh process over what it had after its imports."""
-    _, (start, end) = kept.asked(21)[_QUERIES // 2]
-    symbols = list(kept.symbols[:assets])
-    filled = _WORK[work, side].format(
-        path=str(kept.path),
-        symbols=symbols,
-        files=[str(kept.feather(symbol)) for symbol in symbols],
-        start=start.isoformat(),
-        end=end.isoformat(),
-        memory=_MEMORY,
-    )
-    code = _PEAK.format(root=str(Path(__file__).parents[1]), work=filled)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return int(done.stdout)
-
-
 @pytest.mark.benchmark(group="memory")
 @pytest.mark.parametrize("work", ["month of an asset", "month of all"])
 def test_memory(benchmark: BenchmarkFixture, kept: Kept, record: Record, work: str) -> None:
     """Peak RSS of a range query; the other side reads the files whole. The figure is the share saved."""
-    other = _peak_bytes(kept, work, "other")
-    lazy = benchmark.pedantic(lambda: _peak_bytes(kept, work, "lazy"))  # type: ignore[no-untyped-call]
+    other = peak_bytes(kept, work, "other")
+    lazy = benchmark.pedantic(lambda: peak_bytes(kept, work, "lazy"))  # type: ignore[no-untyped-call]
     saved = 1 - lazy / other
     what = f"memory: {work}"
     record(Result(what, "MB", lazy / 1e6, "Feather files", other / 1e6, saved, _LESS_RAM, at_least=True))
@@ -340,8 +215,8 @@ def test_memory(benchmark: BenchmarkFixture, kept: Kept, record: Record, work: s
 def test_ten_times_the_bars(benchmark: BenchmarkFixture, kept: Kept, record: Record) -> None:
     """Peak RSS of going over all bars, held against pandas with a tenth of them in RAM."""
     tenth = max(len(kept.symbols) // 10, 1)
-    other = _peak_bytes(kept, "every bar", "other", tenth)
-    lazy = benchmark.pedantic(lambda: _peak_bytes(kept, "every bar", "lazy"))  # type: ignore[no-untyped-call]
+    other = peak_bytes(kept, "every bar", "other", tenth)
+    lazy = benchmark.pedantic(lambda: peak_bytes(kept, "every bar", "lazy"))  # type: ignore[no-untyped-call]
     what = "memory: every bar, 10 times as many"
     record(Result(what, "MB", lazy / 1e6, f"frames of {tenth} assets", other / 1e6, lazy / other, 1.0))
 

@@ -276,8 +276,12 @@ def _table(**justify: Literal["left", "right"]) -> Table:
 
 
 def _sized(disk_bytes: int, rows: int) -> str:
-    return f"{disk_bytes / 1e6:,.1f} MB" + (f", {disk_bytes / rows:.1f} bytes a bar" if rows else "")
+    return f"{disk_bytes / 1e6:,.1f} MB" + (f", {disk_bytes / rows:,.1f} bytes a bar" if rows else "")
 
 
 def _complain(message: str) -> None:
     Console(stderr=True).print(f"[red]{escape(' '.join(message.split()))}", soft_wrap=True, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

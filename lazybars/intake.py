@@ -26,12 +26,13 @@ import pyarrow.dataset as ds
 from lazybars.errors import BadInput, ConfigError
 from lazybars.model import AssetKey, WriteSummary
 from lazybars.store import FileMark, FileWrite, Store
+from lazybars.store.arrivals import TIME_NAMES
 
 __all__ = ["FileName", "Intake", "Labels", "file_name", "find_files", "guess_timestep", "split_by_symbol"]
 
 _SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".feather", ".arrow")
 _TEXT = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
-_TIME_NAMES = ("datetime", "timestamp", "date", "time", "ts", "index", "__index_level_0__")
+_SYMBOL_NAMES = ("symbol", "ticker")
 _STEP = re.compile(r"\d*\s*(?:(?P<minute>m|min|minutes?)|(?P<hour>h|hours?)|(?P<day>d|days?|daily))")
 _ROWS_LOOKED_AT = 20_000
 # A file each: more symbols than this at once would run into the limit of open files.
@@ -188,6 +189,7 @@ class Intake:
             )
 
         if labels.symbol_column is None:
+            _require_one_symbol(path)
             source = labels.source or name.source or "user"
             yield write([path], labels.symbol or name.symbol, source, "")
             return
@@ -264,6 +266,25 @@ def guess_timestep(path: Path) -> str:
     return "minute" if common < 3_600 else "hour" if common < 72_000 else "day"
 
 
+def _require_one_symbol(path: Path) -> None:
+    """Raise BadInput where a column called symbol or ticker holds several: they would become one series."""
+    try:
+        opened = ds.dataset(str(path), format=_format(path))
+        named = [name for name in opened.schema.names if name.lower() in _SYMBOL_NAMES]
+        for name in named:
+            seen: set[Any] = set()
+            for batch in opened.scanner(columns=[name], use_threads=False).to_reader():
+                seen.update(pc.unique(batch.column(0)).drop_null().to_pylist())
+                if len(seen) > 1:
+                    one, other = sorted(map(str, seen))[:2]
+                    raise BadInput(
+                        f"{path.name}: column {name!r} holds several symbols, {one} and {other} among them: "
+                        f"give --symbol-column {name}"
+                    )
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
+
+
 def split_by_symbol(path: Path, column: str, folder: Path) -> Iterator[tuple[str, list[Path]]]:
     """One pass over a file of many symbols: gives (symbol, its files in order), in order of symbols.
 
@@ -325,7 +346,7 @@ def _time_column(schema: pa.Schema) -> str | None:
         field.name for field in schema if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type)
     ]
     by_name = {name.lower(): name for name in reversed(timed)}
-    named = [by_name[name] for name in _TIME_NAMES if name in by_name]
+    named = [by_name[name] for name in TIME_NAMES if name in by_name]
     return next(iter(named + timed), None)
 
 

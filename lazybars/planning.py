@@ -46,7 +46,7 @@ class Plan:
 
     def __str__(self) -> str:
         mb = 1e6
-        engine = self.split.engine_limit_bytes + self.split.engine_overhead_bytes
+        engine = self.split.engine_limit_bytes + self.split.engine_overhead_bytes + self.split.heap_bytes
         return (
             f"{self.series} series, {self.rows:,} rows, {self.partitions} partitions of {self.partition}\n"
             f"cap {self.split.cap_bytes / mb:.1f} MB = engine {engine / mb:.1f}"

@@ -47,6 +47,43 @@ def test_the_benchmarks_run_and_save_their_table(tmp_path: Path) -> None:
     assert all(float(row["lazy"]) > 0 and float(row["other"]) > 0 for row in rows)
 
 
+def test_the_claims_are_measured_and_their_section_is_made(tmp_path: Path) -> None:
+    page, out = tmp_path / "RESULTS.md", tmp_path / "claims.csv"
+    real = (_ROOT / "benchmarks/RESULTS.md").read_text()
+    page.write_text(real)
+    sizes = ["--assets", "2", "--days", "30", "--symbols", "20", "--rounds", "1"]
+    command = [sys.executable, "-m", "benchmarks.claims", "--out", out, "--results", page]
+    done = subprocess.run([*command, *sizes], cwd=_ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        ours, theirs, figure = (float(row[name]) for name in ("ours", "theirs", "figure"))
+        assert min(ours, theirs) > 0
+        expected = 100 * (1 - ours / theirs) if row["sign"] == "%" else theirs / ours
+        assert figure == pytest.approx(expected, rel=1e-3, abs=1e-2)
+    made = page.read_text()
+    assert made.count("\n| ") == real.count("\n| ") - _rows_of_section(real) + len(rows) + 1
+    before, after = (text.partition("<!-- claims: made")[0] for text in (real, made))
+    assert before == after
+    again = subprocess.run([*command, "--section"], cwd=_ROOT, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert page.read_text() == made
+
+
+def test_the_section_of_the_claims_is_that_of_their_file() -> None:
+    from benchmarks.claims import load, section, with_section
+
+    page = (_ROOT / "benchmarks/RESULTS.md").read_text()
+    assert with_section(page, section(load(_ROOT / "benchmarks/results/claims.csv"))) == page
+    with pytest.raises(ValueError, match="markers"):
+        with_section("no section", "made")
+
+
+def _rows_of_section(page: str) -> int:
+    return page.partition("<!-- claims: made")[2].partition("<!-- claims: end")[0].count("\n| ")
+
+
 def _cells(path: Path) -> list[dict[str, Any]]:
     return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
 

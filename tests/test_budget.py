@@ -22,7 +22,7 @@ LEAST = smallest_cap(MIB)
 def test_the_parts_add_up_to_the_cap(cap: int) -> None:
     share = split(cap)
     assert share.cap_bytes == cap
-    assert share.reserved_bytes + share.ring_bytes == cap
+    assert share.reserved_bytes + share.heap_bytes + share.ring_bytes == cap
     assert min(share.engine_limit_bytes, share.engine_overhead_bytes, share.read_bytes) > 0
     assert share.ring_bytes >= MIB
 

@@ -65,6 +65,12 @@ def frame(rows: int = 500, freq: str = "1min", start: str = "2024-01-02 09:30") 
     )
 
 
+@pytest.mark.parametrize("module", ["lazybars", "lazybars.cli"])
+def test_it_runs_as_a_module(module: str) -> None:
+    said = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True)
+    assert (said.returncode, said.stdout) == (0, f"lazybars {lazybars.__version__}\n"), said.stderr
+
+
 # ---- ingest ---------------------------------------------------------------------------------------
 
 
@@ -100,6 +106,21 @@ def test_ingest_options_reach_the_store(tmp_path: Path, command: Command) -> Non
     assert info.quote == AssetKey("USDT", "crypto")
     assert (info.timestep, info.source) == ("hour", "here")
     assert info.first_ns == pd.Timestamp("2024-01-02 09:30", tz="UTC").value
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "feather"])
+def test_ingest_does_not_mix_symbols(suffix: str, tmp_path: Path, command: Command) -> None:
+    both = pd.concat([frame(50).assign(Ticker="AAA"), frame(50).assign(Ticker="BBB")]).reset_index()
+    store, file = tmp_path / "bars.duckdb", tmp_path / f"all.{suffix}"
+    getattr(both, f"to_{suffix}")(file, **({} if suffix == "feather" else {"index": False}))
+    said = command("ingest", store, file)
+    assert said.code == 1
+    assert "column 'Ticker' holds several symbols, AAA and BBB among them" in said.err
+    assert "--symbol-column Ticker" in said.err
+    said = command("ingest", store, file, "--symbol-column", "Ticker")
+    assert said.code == 0, said.err
+    with open_store(store, read_only=True) as opened:
+        assert [(one.asset.symbol, one.rows) for one in opened.series()] == [("AAA", 50), ("BBB", 50)]
 
 
 def test_ingest_modes(tmp_path: Path, command: Command) -> None:

@@ -65,8 +65,9 @@ _SKIPPED = frozenset(
         "get_timestep",
     ]
 )
-# Which argument objects lead to which Data: their ids, so that no Asset is hashed at every call.
-_ROUTES = 4096
+# Which argument objects lead to which Data: their ids, so that no Asset is hashed at every call. So many a
+# series, for its timesteps; a strategy that names its assets anew at every call fills them all.
+_ROUTES = 16
 
 
 class LazyView:
@@ -248,7 +249,7 @@ class LazyMixin(PandasData):
         if not isinstance(data, LazyData):
             return None
         native = timestep is not None and parse_timestep_qty_and_unit(timestep) == (1, data.timestep)
-        if len(self._lazy_routes) >= _ROUTES:
+        if len(self._lazy_routes) >= _ROUTES * len(self._data_store):
             self._lazy_routes.clear()
         route = _Route(asset, quote, data, native and data.plain, native)
         self._lazy_routes[id(asset), timestep, id(quote)] = route
@@ -286,8 +287,9 @@ class LazyMixin(PandasData):
         """``Bars`` of a frame that lacks none of the columns that ``Bars`` would add."""
         if route.bars is None or not len(frame):
             bars = Bars(frame, self.SOURCE, route.asset, quote=route.quote, raw=raw, return_polars=False)
-            # Its other attributes are the same every time, as long as it took the frame as it is.
-            route.bars = dict(vars(bars)) if bars._df is frame else None
+            # Its other attributes are the same every time, as long as it took the frame as it is. The frame
+            # is not kept: a strategy that names its assets anew at every call has a route for each.
+            route.bars = {**vars(bars), "_raw": None, "_df": None} if bars._df is frame else None
             return bars
         bars = Bars.__new__(Bars)
         bars.__dict__.update(route.bars)

@@ -36,7 +36,10 @@ def import_command(
     paths: Annotated[list[str], typer.Argument(help="Files, patterns or directories.", metavar="PATH...")],
     store: Annotated[Path | None, typer.Option(help="The store; made where there is none.")] = None,
     symbol: Annotated[
-        str | None, typer.Option(help="Whose bars; by default the file's name, or its column of symbols.")
+        str | None,
+        typer.Option(
+            help="Whose bars, of a file of many only theirs; by default its name, or its column of symbols."
+        ),
     ] = None,
     asset_type: Annotated[AssetType | None, typer.Option(help="Stock, where the file does not say.")] = None,
     quote: Annotated[
@@ -159,7 +162,8 @@ def _notes(one: Outcome) -> str:
         return " ".join(one.detail.split())
     notes = [f"{rows:,} {why}" for why, rows in one.repaired.items()]
     if one.empty_ranges:
-        notes.append(f"{one.empty_ranges:,} ranges known to be empty")
+        ranges = "range" if one.empty_ranges == 1 else "ranges"
+        notes.append(f"{one.empty_ranges:,} {ranges} known to be empty")
     if one.left_out:
         notes.append(f"without {', '.join(one.left_out)}")
     return "; ".join(notes)

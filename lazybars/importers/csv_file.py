@@ -13,7 +13,7 @@ from lazybars.importers.bench import Bench, parquet
 from lazybars.importers.csv_cells import Cells
 from lazybars.importers.csv_numbers import NULL_TEXTS
 from lazybars.importers.csv_shape import CsvShape, shape_of
-from lazybars.importers.csv_text import Layout, in_utf8, layout_of
+from lazybars.importers.csv_text import Layout, layout_of, readable, with_footer
 from lazybars.importers.parts import Kind, Lot, Lots, Rows, Wishes, quote_key
 from lazybars.model import AssetKey
 from lazybars.store.schema import identifier, literal
@@ -30,17 +30,15 @@ def _lots(bench: Bench, path: Path, wishes: Wishes) -> Lots:
         symbol, source = _named(path)
         for one in shape.symbols or (wishes.symbol or shape.layout.symbol or symbol,):
             where = ""
-            if len(shape.symbols) > 1:
+            if shape.symbols:
                 where = f" WHERE trim({identifier(str(shape.roles.symbol))}) = {literal(one)}"
-            elif shape.symbols and wishes.symbol:
-                one = wishes.symbol
             rows = csv_rows(shape, cells, where)
 
             @contextmanager
             def opened(bench: Bench, rows: Rows = rows) -> Iterator[Rows]:
                 yield rows
 
-            asset, quote = _pair(one.upper(), wishes)
+            asset, quote = _pair((wishes.symbol or one).upper(), wishes)
             named = ":".join(filter(None, (source or "csv", shape.size)))
             yield Lot(path, asset, shape.timestep, named, opened, quote, str(shape))
 
@@ -49,20 +47,31 @@ def _lots(bench: Bench, path: Path, wishes: Wishes) -> Lots:
 def read_text(bench: Bench, path: Path, wishes: Wishes) -> Iterator[tuple[CsvShape, Cells]]:
     """A file's shape, and its cells."""
     layout = layout_of(path, wishes.delimiter)
-    names = ", ".join(map(identifier, layout.names))
-    query = f"SELECT * FROM {_reader(layout)} WHERE coalesce({names}) IS NOT NULL"
-    with bench.folder() as folder, in_utf8(path, layout.encoding, folder) as plain, ExitStack() as spool:
-        params = {"file": [glob.escape(str(plain.absolute()))], "nulls": list(NULL_TEXTS)}
+    with ExitStack() as spool:
         try:
-            raw = spool.enter_context(bench.spooled(query, params))
+            raw = spool.enter_context(_spooled(bench, path, layout))
         except BadInput as error:
-            # What follows are settings of DuckDB's reader, which nobody can set here.
-            text = str(error).partition("Possible fixes")[0].partition("CSV Error on ")
-            raise BadInput(
-                f"{path.name} cannot be read as text with columns: {text[2] or text[0]}"
-            ) from error
+            layout = with_footer(path, layout)
+            if not layout.footer:
+                # What follows are settings of DuckDB's reader, which nobody can set here.
+                text = str(error).partition("Possible fixes")[0].partition("CSV Error on ")
+                raise BadInput(
+                    f"{path.name} cannot be read as text with columns: {text[2] or text[0]}"
+                ) from error
+            raw = spool.enter_context(_spooled(bench, path, layout))
         cells = Cells(bench, *parquet([raw]), path.name)
         yield shape_of(cells, layout, wishes), cells
+
+
+@contextmanager
+def _spooled(bench: Bench, path: Path, layout: Layout) -> Iterator[Path]:
+    """All cells of a file as text, in a Parquet file."""
+    names = ", ".join(map(identifier, layout.names))
+    query = f"SELECT * FROM {_reader(layout)} WHERE coalesce({names}) IS NOT NULL"
+    with bench.folder() as folder, readable(path, layout, folder) as plain:
+        params = {"file": [glob.escape(str(plain.absolute()))], "nulls": list(NULL_TEXTS)}
+        with bench.spooled(query, params) as raw:
+            yield raw
 
 
 def csv_rows(shape: CsvShape, cells: Cells, where: str = "") -> Rows:

@@ -9,24 +9,30 @@ from dataclasses import dataclass
 from lazybars.errors import BadInput, ConfigError
 from lazybars.model import BAR_FIELDS
 
-__all__ = ["Roles", "by_choice", "by_name", "by_place"]
+__all__ = ["Roles", "by_choice", "by_name", "by_place", "meant"]
 
 # Names as _plain gives them; in each row the one to be preferred comes first.
 _MEANING = {
     "moment": "unixtimestamp unixtime unix epoch timestampms timestampns opentime starttime windowstart "
     "datetime datetimeutc timestamp timestamputc utctime utc gmttime localtime tsevent ts beginsat "
     "candlebegintime timeperiodstart barstart index column0 unnamed0",
-    "date": "date dtyyyymmdd dateutc tradedate tradingdate businessdate day datum fecha data",
-    "time": "time timeutc timeofday zeit uhrzeit hora heure",
-    "open": "open o openprice opening openingprice priceopen first eröffnung ouverture ouv apertura abertura",
-    "high": "high h highprice max hoch höchst haut plushaut máximo maximo máxima",
-    "low": "low l lowprice min tief tiefst bas plusbas mínimo minimo mínima",
+    "date": "date dtyyyymmdd dateutc tradedate tradingdate businessdate day datum fecha data 日期 日付",
+    "time": "time timeutc timeofday zeit uhrzeit hora heure 时间",
+    "open": "open o openprice opening openingprice priceopen first eröffnung eröffn ouverture ouv apertura "
+    "abertura otwarcie 开盘 开盘价 始値",
+    "high": "high h highprice max hoch höchst haut plushaut máximo maximo máxima massimo najwyzszy najwyższy "
+    "最高 最高价 高値",
+    "low": "low l lowprice min tief tiefst bas plusbas mínimo minimo mínima najnizszy najniższy 最低 最低价 "
+    "安値",
     "close": "close c closeprice closing closingprice closelast last lastprice settle price schluss "
-    "schlusskurs clôture cloture dernier cierre fechamento último ultimo",
-    "volume": "volume vol v tradevolume basevolume volumen qty quantity tickvolume tickvol",
-    "symbol": "symbol ticker sym pair instrument contract stock",
+    "schlusskurs zuletzt clôture cloture dernier cierre fechamento último ultimo chiusura zamkniecie "
+    "zamknięcie 收盘 收盘价 終値",
+    "volume": "volume vol v tradevolume basevolume volumen wolumen qty quantity tickvolume tickvol 成交量 "
+    "出来高",
+    "symbol": "symbol ticker sym pair instrument contract stock tscode secid tic 股票代码",
     "period": "per period timeframe interval",
 }
+_COUNTERS = ("index", "column0", "unnamed0")
 _KLINES = (
     *("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades"),
     *("taker_base_volume", "taker_quote_volume", "-"),
@@ -49,21 +55,24 @@ class Roles:
     rest: dict[str, str]
 
 
+def meant(role: str, names: Sequence[str], taken: Collection[str] = ()) -> str | None:
+    """The column that is called as a role is, of those that are not taken."""
+    plain = {_plain(name): name for name in reversed(names)}
+    spelled = (plain.get(one) for one in _MEANING[role].split())
+    return next((name for name in spelled if name is not None and name not in taken), None)
+
+
 def by_name(names: Sequence[str], label: str) -> Roles:
     """From a header. Raises BadInput where time or prices cannot be told."""
-    plain = {_plain(name): name for name in reversed(names)}
-
-    def meant(role: str, taken: Collection[str] = ()) -> str | None:
-        spelled = (plain.get(one) for one in _MEANING[role].split())
-        return next((name for name in spelled if name is not None and name not in taken), None)
-
-    fields = {field: name for field in BAR_FIELDS if (name := meant(field)) is not None}
+    fields = {field: name for field in BAR_FIELDS if (name := meant(field, names)) is not None}
     if "volume" not in fields:  # "Volume BTC", "Volume USDT": the first counts what is traded
         counted = [name for name in names if _plain(name).startswith("volume")]
         fields |= dict(zip(["volume"], counted, strict=False))
     lacking = [field for field in BAR_FIELDS[:4] if field not in fields]
     taken = set(fields.values())
-    moment, date, clock = (meant(role, taken) for role in ("moment", "date", "time"))
+    moment, date, clock = (meant(role, names, taken) for role in ("moment", "date", "time"))
+    if date is not None and moment is not None and _plain(moment) in _COUNTERS:
+        moment = None  # it counts the rows, or is an index of shares
     both = date is not None and clock is not None
     time = tuple(filter(None, (date, clock) if both else (moment or date or clock,)))
     if lacking or not time:
@@ -71,7 +80,7 @@ def by_name(names: Sequence[str], label: str) -> Roles:
             f"{label}: no column for {', '.join(lacking or ['the time'])}; the columns are "
             f"{', '.join(names)}: say what they are with --columns"
         )
-    symbol, period = meant("symbol"), meant("period")
+    symbol, period = meant("symbol", names), meant("period", names)
     used = {*time, *fields.values(), symbol, period}
     return Roles(time, fields, symbol, period, {name: name for name in names if name not in used})
 

@@ -12,6 +12,7 @@ from lazybars.importers.csv_text import Layout
 from lazybars.importers.csv_times import Clock, clock_of
 from lazybars.importers.parts import Wishes, bar_size
 from lazybars.importers.spacing import named_size, timestep_of
+from lazybars.importers.symbols import chosen, symbols_in, telling_column
 from lazybars.model import BAR_FIELDS
 from lazybars.store.arrivals import MARKET_ZONE, zone_name
 from lazybars.store.schema import identifier
@@ -20,7 +21,6 @@ __all__ = ["CsvShape", "shape_of"]
 
 _CRYPTO = ("crypto", "crypto_future")
 _POINTLESS = frozenset({"closetime", "ignore"})  # of Binance's klines
-_MOST_SYMBOLS = 10_000
 _MOST_ODD_ROWS = 0.01
 _LOOKED_AT = 1_000
 _DAILY = ("d", "day", "daily", "1d")
@@ -66,6 +66,7 @@ class CsvShape:
             "symbols": ", ".join([*self.symbols[:5], *(["..."] if len(self.symbols) > 5 else [])]),
             "kept as well": ", ".join(self.kept),
             "left out": ", ".join(self.left_out),
+            "last line": layout.footer and f"{layout.footer.strip()} (no row, left out)",
         }
         return "\n".join(f"{what}: {said}" for what, said in lines.items() if said)
 
@@ -89,8 +90,12 @@ def shape_of(cells: Cells, layout: Layout, wishes: Wishes) -> CsvShape:
         _require_order(cells, roles, figures)
     clock = clock_of(cells, roles.time, wishes.date_format)
     zone, why = _zone(clock, roles, wishes)
-    timestep, size = _timestep(cells, roles, clock, wishes)
     kept = _numeric(cells, roles, figures)
+    roles = _with_symbols(cells, roles, clock, figures, kept)
+    symbols: tuple[str, ...] = ()
+    if roles.symbol is not None:
+        symbols = symbols_in(cells.bench, cells.relation, cells.params, roles.symbol, cells.label)
+    timestep, size = _timestep(cells, roles, clock, wishes)
     columns = [*roles.fields.values(), *kept.values()]
     return CsvShape(
         layout,
@@ -101,7 +106,7 @@ def shape_of(cells: Cells, layout: Layout, wishes: Wishes) -> CsvShape:
         why,
         timestep,
         size,
-        _symbols(cells, roles),
+        chosen(symbols, wishes.symbol, cells.label),
         _whole(cells, columns) if figures.plain else frozenset(),
         kept,
         tuple(name for name in roles.rest if name not in kept),
@@ -115,6 +120,17 @@ def _roles(cells: Cells, layout: Layout, wishes: Wishes) -> Roles:
         return by_name(layout.names, cells.label)
     first = cells.rows("*", "LIMIT 1")[0]
     return by_place(layout.names, [cell or "" for cell in first], cells.label)
+
+
+def _with_symbols(cells: Cells, roles: Roles, clock: Clock, figures: Figures, kept: dict[str, str]) -> Roles:
+    """The roles, with a column of symbols where the rows are of many assets and one column tells them."""
+    if roles.symbol is not None:
+        return roles
+    texts = [source for name, source in roles.rest.items() if name not in kept]
+    close = figures.sql(roles.fields["close"])
+    symbol = telling_column(cells.bench, cells.relation, cells.params, cells.label, clock.sql, close, texts)
+    rest = {name: source for name, source in roles.rest.items() if source != symbol}
+    return replace(roles, symbol=symbol, rest=rest)
 
 
 def _require_numbers(cells: Cells, roles: Roles, figures: Figures) -> None:
@@ -220,16 +236,3 @@ def _all_whole(cells: Cells, columns: list[str]) -> list[str]:
         for name in map(identifier, columns)
     )
     return [name for name, whole in zip(columns, cells.one(tests), strict=True) if whole]
-
-
-def _symbols(cells: Cells, roles: Roles) -> tuple[str, ...]:
-    if roles.symbol is None:
-        return ()
-    found = cells.rows(
-        f"trim({identifier(roles.symbol)}) AS s", f"GROUP BY s ORDER BY s LIMIT {_MOST_SYMBOLS + 1}"
-    )
-    if len(found) > _MOST_SYMBOLS:
-        raise BadInput(f"{cells.label}: more than {_MOST_SYMBOLS:,} symbols in column {roles.symbol!r}")
-    if any(not symbol for (symbol,) in found):
-        raise BadInput(f"{cells.label}: a row has no symbol in column {roles.symbol!r}")
-    return tuple(symbol for (symbol,) in found)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from lazybars.errors import BadInput
 
-__all__ = ["Layout", "in_utf8", "layout_of"]
+__all__ = ["Layout", "layout_of", "readable", "with_footer"]
 
 _SAMPLE_BYTES = 1 << 18
+_TAIL_BYTES = 1 << 12
 _MOST_TITLE_LINES = 50
 _FEWEST_COLUMNS = 5  # a time and four prices
 _DELIMITERS = ("\t", ";", "|", ",", " ")
@@ -28,7 +31,10 @@ _PACKED = {
     ".xlsx": "save it as CSV first",
     ".xls": "save it as CSV first",
 }
-_NUMBER_LIKE = re.compile(r"[+\-$€£]?[\d.,'\s]*\d[\d.,'\s]*%?[KMBT]?|[-.]*|nan|null|none|n/?a", re.IGNORECASE)
+_LINE_ENDS = re.compile(r"\r\n|\n|\r(?!$)")
+_NUMBER_LIKE = re.compile(
+    r"[+\-$€£]?[\d.,'\s]*\d[\d.,'\s]*(%|[KMBT]|E[+\-]?\d+)?|[-.]*|nan|null|none|n/?a", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,8 @@ class Layout:
 
     encoding : "utf-8", "utf-16" or "windows-1252". skip : lines before the first row of data. header :
     whether names stood above them. names : the columns' names, or column0, column1, ... symbol : what a
-    second line of the header, as yfinance writes it, says of all columns.
+    second line of the header, as yfinance writes it, says of all columns. mixed : lines do not all end in
+    the same way. footer : a last line that is a sentence and no row.
     """
 
     encoding: str
@@ -46,6 +53,8 @@ class Layout:
     header: bool
     names: tuple[str, ...]
     symbol: str | None = None
+    mixed: bool = False
+    footer: str = ""
 
 
 def layout_of(path: Path, delimiter: str | None = None) -> Layout:
@@ -70,7 +79,9 @@ def layout_of(path: Path, delimiter: str | None = None) -> Layout:
     start, width = _table(lines, best) or (0, 0)
     rows = [next(csv.reader([line], delimiter=best), []) for line in lines[max(0, start - 1) : start + 5]]
     above = rows.pop(0) if start else []
-    layout = Layout(encoding, best, start, False, tuple(f"column{i}" for i in range(width)))
+    names = tuple(f"column{i}" for i in range(width))
+    mixed = len(set(_LINE_ENDS.findall(text))) > 1
+    layout = Layout(encoding, best, start, False, names, mixed=mixed)
     if len(above) == width - 1 and _is_header(above):  # every row of data ends with a delimiter
         return replace(layout, header=True, names=_unique([*above, ""]))
     if not _is_header(rows[0]):
@@ -81,12 +92,9 @@ def layout_of(path: Path, delimiter: str | None = None) -> Layout:
 
 def _first_bytes(path: Path) -> tuple[bytes, bool]:
     """The sample, and whether it is all there is."""
-    try:
-        with pa.input_stream(str(path), compression="detect") as stream:
-            raw = stream.read(_SAMPLE_BYTES)
-            return raw, len(raw) < _SAMPLE_BYTES
-    except (pa.ArrowException, OSError) as error:
-        raise BadInput(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
+    with _unpacked(path) as stream:
+        raw = stream.read(_SAMPLE_BYTES)
+        return raw, len(raw) < _SAMPLE_BYTES
 
 
 def _decoded(raw: bytes, path: Path) -> tuple[str, str]:
@@ -103,26 +111,56 @@ def _decoded(raw: bytes, path: Path) -> tuple[str, str]:
     return "windows-1252", raw.decode("windows-1252", "replace")
 
 
+def with_footer(path: Path, layout: Layout) -> Layout:
+    """The layout with the file's last line, where that is a sentence ("Downloaded from ..."). Streams."""
+    tail = b""
+    with _unpacked(path) as stream:
+        while chunk := stream.read(_SAMPLE_BYTES):
+            tail = (tail + chunk)[-_TAIL_BYTES:]
+    lines = [line for line in tail.decode(layout.encoding, "replace").splitlines() if line.strip()]
+    last = lines[-1] if len(lines) > 1 else ""
+    cells = [cell for cell in next(csv.reader([last], delimiter=layout.delimiter), []) if cell.strip()]
+    # A row that was cut off is no sentence.
+    sentence = len(cells) == 1 and re.fullmatch(r"[^\W\d_]+\W* .*[^\W\d_]{2}.*", cells[0].strip())
+    return replace(layout, footer=last) if sentence else layout
+
+
 @contextmanager
-def in_utf8(path: Path, encoding: str, folder: Path) -> Iterator[Path]:
-    """The file in UTF-8: itself, or a copy in ``folder`` for as long as the block lasts. Streams."""
-    if encoding == "utf-8":
+def readable(path: Path, layout: Layout, folder: Path) -> Iterator[Path]:
+    """The file as DuckDB reads it: itself, or a copy in ``folder`` for as long as the block lasts.
+
+    The copy is in UTF-8, its lines end alike, and it has no footer. Streams.
+    """
+    if layout.encoding == "utf-8" and not layout.mixed and not layout.footer:
         yield path
         return
-    copy = folder / "utf-8.csv"
+    copy = folder / "plain.csv"
+    encoding = "utf-8-sig" if layout.encoding == "utf-8" else layout.encoding
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)("replace"), translate=True)
     try:
-        with (
-            pa.input_stream(str(path), compression="detect") as packed,
-            codecs.getreader(encoding)(packed, "replace") as text,
-            copy.open("w", encoding="utf-8", newline="") as out,
-        ):
-            while chunk := text.read(_SAMPLE_BYTES):
-                out.write(chunk)
+        with _unpacked(path) as packed, copy.open("w", encoding="utf-8", newline="") as out:
+            held = ""
+            while chunk := packed.read(_SAMPLE_BYTES):
+                text = held + decoder.decode(chunk)
+                # The end may be the footer.
+                cut = max(len(text) - _TAIL_BYTES, 0) if layout.footer else len(text)
+                out.write(text[:cut])
+                held = text[cut:]
+            out.write((held + decoder.decode(b"", final=True)).rstrip().removesuffix(layout.footer))
+            out.write("\n")
         yield copy
-    except (pa.ArrowException, OSError) as error:
-        raise BadInput(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
     finally:
         copy.unlink(missing_ok=True)
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Any]:
+    """A file's bytes, unpacked where it is packed. Raises BadInput where that fails."""
+    try:
+        with pa.input_stream(str(path), compression="detect") as stream:
+            yield stream
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _table(lines: list[str], delimiter: str) -> tuple[int, int] | None:

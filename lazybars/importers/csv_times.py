@@ -14,6 +14,8 @@ __all__ = ["Clock", "clock_of"]
 
 ISO = "ISO 8601"
 _EPOCHS = {"epoch s": 1_000_000, "epoch ms": 1_000, "epoch us": 1, "epoch ns": 1}
+# As NumPy writes numbers. With fewer digits it has lost what tells one bar from the next.
+_SCIENTIFIC = re.compile(r"-?\d\.\d{12,}[eE]\+\d{2}")
 # Numbers from 1973 on, of which each can be of one unit alone; before that only the caller can tell.
 _MAGNITUDES = {"epoch s": (8, 11), "epoch ms": (11, 14), "epoch us": (14, 17), "epoch ns": (17, 20)}
 _ISO_TEXT = re.compile(
@@ -68,6 +70,7 @@ _ZONES: tuple[tuple[str, str], ...] = (
     (r"[+-]\d{2}:?\d{2}", "%z"),
     (r" [+-]\d{2}:?\d{2}", " %z"),
     (r" GMT[+-]\d{4}", " GMT%z"),
+    (r" [A-Za-z_]+/[A-Za-z_/]+", " %Z"),  # of Interactive Brokers: US/Eastern
 )
 _MOST_CANDIDATES = 12
 _LOOKED_AT = 200
@@ -142,6 +145,9 @@ def _text(cells: Cells, columns: tuple[str, ...]) -> str:
 
 def _candidates(first: list[str]) -> list[tuple[str, ...]]:
     """Groups of formats that the first times can have, the likeliest group first."""
+    if all(_SCIENTIFIC.fullmatch(one) for one in first):
+        whole = int(first[0][-2:]) + 1
+        return [(next((unit for unit, (_, digits) in _MAGNITUDES.items() if whole <= digits), "epoch ns"),)]
     if all(re.fullmatch(r"-?\d{9,19}(\.\d*)?", one) for one in first):
         dated = [("%Y%m%d%H%M",)] if all(re.fullmatch(r"(19|20)\d{10}", one) for one in first) else []
         dated += [("%Y%m%d%H%M%S",)] if all(re.fullmatch(r"(19|20)\d{12}", one) for one in first) else []
@@ -182,7 +188,7 @@ def _zone(format_: str, first: list[str]) -> str:
         return "UTC"
     if format_ == ISO:
         return "given" if re.fullmatch(_ZONED, first[0]) else ""
-    if "%z" in format_:
+    if "%z" in format_ or "%Z" in format_:
         return "given"
     return "UTC" if format_.endswith(("Z", "UTC", "GMT")) else ""
 

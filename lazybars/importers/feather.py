@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from lazybars.errors import BadInput
 from lazybars.importers.bench import Bench
-from lazybars.importers.parts import Kind, Lot, Lots, Rows, Wishes
+from lazybars.importers.framed import as_frame, frame_symbols
+from lazybars.importers.parts import Kind, Lot, Lots, Rows, Span, Wishes
 from lazybars.importers.polygon import polygon_name
 from lazybars.importers.spacing import timestep_of
-from lazybars.importers.typed import TIME_NAMES, typed_rows, utc_days
+from lazybars.importers.symbols import chosen
+from lazybars.importers.typed import typed_rows, utc_days
 from lazybars.model import AssetKey
+from lazybars.store.arrivals import zone_name
+from lazybars.store.schema import literal
 
 __all__ = ["FEATHER"]
 
@@ -38,37 +43,48 @@ class _ArrowFile:
 
 def _lots(bench: Bench, path: Path, wishes: Wishes) -> Lots:
     cached = _cached(path.stem)
-
-    @contextmanager
-    def rows(bench: Bench) -> Iterator[Rows]:
-        with _opened(bench, path) as relation:
-            yield typed_rows(
-                path.name,
-                relation,
-                bench.columns(relation),
-                zone="UTC" if cached else wishes.tz,
-                need_price=bool(cached),
-                empty=(lambda bench, rows: utc_days(bench, rows, zone="UTC")) if cached else None,
-            )
-
     if cached is not None:
         asset, quote, timestep, size = cached
+        rows = _reader(path, "", "UTC", need_price=True, empty=_empty_days)
         yield Lot(path, asset, timestep, ":".join(filter(None, ("polygon", size))), rows, quote)
         return
     from lazybars.intake import file_name  # it brings pandas in, by way of pyarrow.dataset
 
-    said = file_name(path)
+    said, zone = file_name(path), zone_name(wishes.tz)
     timestep, size = wishes.timestep or said.timestep or "", ""
-    if not timestep:
-        with _opened(bench, path) as relation:
-            found = bench.columns(relation)
-            time = next((name for name in found if name.lower() in TIME_NAMES), None)
-            if time is None:
-                raise BadInput(f"{path.name}: no column holds times; the columns are {', '.join(found)}")
-            timestep, size = timestep_of(bench, relation, {}, f'"{time}"', path.name)
-    asset = AssetKey((wishes.symbol or said.symbol).upper(), wishes.asset_type or "stock")
+    with _opened(bench, path) as relation:
+        frame = as_frame(bench, relation, path.name)
+        symbols = frame_symbols(bench, frame, path.name)
+        if not timestep:
+            timestep, size = timestep_of(bench, frame.relation, {}, "datetime", path.name)
     source = ":".join(filter(None, (said.source or "feather", size)))
-    yield Lot(path, asset, timestep, source, rows, wishes.quote)
+    for symbol in chosen(symbols, wishes.symbol, path.name) or ("",):
+        asset = AssetKey((wishes.symbol or symbol or said.symbol).upper(), wishes.asset_type or "stock")
+        note = f"one of {len(symbols)} symbols in column {frame.symbol}" if len(symbols) > 1 else ""
+        yield Lot(path, asset, timestep, source, _reader(path, symbol, zone), wishes.quote, note)
+
+
+def _reader(path: Path, symbol: str, zone: str, **how: Any) -> Callable[[Bench], Any]:
+    """What opens the bars of a symbol, or all bars of a file that names none."""
+
+    @contextmanager
+    def rows(bench: Bench) -> Iterator[Rows]:
+        with _opened(bench, path) as relation:
+            frame = as_frame(bench, relation, path.name)
+            where = f" WHERE {frame.symbol_sql} = {literal(symbol)}" if symbol else ""
+            yield typed_rows(
+                path.name,
+                f"(SELECT * FROM {frame.relation}{where})",
+                frame.columns,
+                zone=zone,
+                **{"need_price": False, **how},
+            )
+
+    return rows
+
+
+def _empty_days(bench: Bench, rows: Rows) -> list[Span]:
+    return utc_days(bench, rows, zone="UTC")
 
 
 def _cached(stem: str) -> tuple[AssetKey, AssetKey | None, str, str] | None:

@@ -29,6 +29,7 @@ _BAR_SIZE = re.compile(r"(\d*)(minute|hour|day|m|h|d)")
 class Wishes:
     """What the caller says of all files; None leaves it to the file, its name and its kind.
 
+    symbol : whose bars they are; of a file of many assets, whose are wanted.
     asset_type, quote, source, tz : as for ``Store.write``. timestep : "minute", "hour" or "day".
     date_format : of CSV, as for ``strptime``, or "epoch s", "epoch ms", "epoch us", "epoch ns".
     decimal, delimiter : of CSV, one character. columns : of CSV, what each column holds, in the

@@ -8,7 +8,7 @@ from lazybars.errors import BadInput
 from lazybars.importers.bench import Bench
 from lazybars.importers.parts import bar_size
 
-__all__ = ["named_size", "timestep_of"]
+__all__ = ["named_size", "times_repeat", "timestep_of"]
 
 _ROWS_LOOKED_AT = 20_000
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
@@ -47,3 +47,16 @@ def named_size(seconds: int, label: str) -> tuple[str, str]:
         return "minute", f"{seconds}s"
     unit, of = ("hour", _HOUR_S) if seconds % _HOUR_S == 0 else ("minute", _MINUTE_S)
     return bar_size(f"{seconds // of}{unit}")
+
+
+def times_repeat(bench: Bench, relation: str, params: dict[str, Any], time: str) -> bool:
+    """Whether a time may be there twice: in a file in order, up or down, equal ones are neighbours.
+
+    time : SQL of it.
+    """
+    up, down = bench.one(
+        "SELECT count_if(t <= before), count_if(t >= before) FROM (SELECT t, lag(t) OVER () AS before FROM "
+        f"(SELECT {time} AS t FROM {relation}))",
+        params,
+    )
+    return bool(up and down)

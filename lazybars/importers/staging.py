@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lazybars.importers.bench import Bench, parquet
 from lazybars.importers.parts import Rows
+from lazybars.importers.spacing import times_repeat
 from lazybars.model import SeriesInfo
 from lazybars.store import Store
 from lazybars.store.schema import identifier, literal
@@ -63,7 +63,7 @@ def is_held(bench: Bench, ready: Staged, store: Store, info: SeriesInfo) -> bool
     values = [_value(name, types[column.physical], name in ready.columns) for name, column in held.items()]
     digest = f"count(*), min(us), max(us), CAST(coalesce(sum(hash(us, {', '.join(values)})), 0) AS VARCHAR)"
     numbered = f"(SELECT *, {us} AS us FROM {relation})"
-    if _repeats(bench, numbered, params):
+    if times_repeat(bench, numbered, params, "us"):
         first = "row_number() OVER (PARTITION BY us ORDER BY file_row_number) = 1"
         numbered = f"(SELECT * FROM {numbered} QUALIFY {first})"
     rows, first_us, last_us, incoming = bench.one(f"SELECT {digest} FROM {numbered}", params)
@@ -90,13 +90,3 @@ def _value(name: str, type_: str, there: bool) -> str:
     """SQL of a column as the store keeps it: NULL for NaN, and for a column that the file has not."""
     value = f"CAST({identifier(name) if there else 'NULL'} AS {type_})"
     return f"nullif({value}, 'NaN'::DOUBLE)" if type_ == "DOUBLE" else value
-
-
-def _repeats(bench: Bench, relation: str, params: dict[str, Any]) -> bool:
-    """Whether a time may be there twice: in a file in order, up or down, equal ones are neighbours."""
-    up, down = bench.one(
-        "SELECT count_if(us <= before), count_if(us >= before) FROM "
-        f"(SELECT us, lag(us) OVER () AS before FROM {relation})",
-        params,
-    )
-    return bool(up and down)

@@ -12,7 +12,7 @@ from lazybars.importers.parts import Rows, Span
 from lazybars.model import BAR_FIELDS
 from lazybars.store.schema import identifier
 
-__all__ = ["TIME_NAMES", "is_number", "runs_without", "typed_rows", "utc_days"]
+__all__ = ["TIME_NAMES", "is_number", "is_time", "runs_without", "typed_rows", "utc_days"]
 
 TIME_NAMES = ("datetime", "ts_event", "timestamp", "date", "time", "ts", "index", "__index_level_0__")
 # What Lumibot's caches note beside the bars.
@@ -24,6 +24,11 @@ _DAY_US = 86_400_000_000
 def is_number(type_: str) -> bool:
     """Whether a DuckDB type holds numbers."""
     return _NUMBER.fullmatch(type_) is not None
+
+
+def is_time(type_: str) -> bool:
+    """Whether a DuckDB type holds times, or text that may be one."""
+    return type_.startswith("TIMESTAMP") or type_ in ("DATE", "VARCHAR")
 
 
 def typed_rows(
@@ -51,7 +56,8 @@ def typed_rows(
     there is no time, or no price.
     """
     by_name = {name.lower(): name for name in found}
-    time = next((by_name[name] for name in TIME_NAMES if _is_time(found, by_name.get(name))), None)
+    times = (by_name[name] for name in TIME_NAMES if name in by_name)
+    time = next((name for name in times if is_time(found[name])), None)
     if time is None:
         raise BadInput(f"{label}: no column holds times; the columns are {', '.join(found)}")
     lacking = [name for name in BAR_FIELDS[:4] if name not in by_name]
@@ -110,10 +116,6 @@ def runs_without(bench: Bench, rows: Rows) -> list[Span]:
         rows.params,
     )
     return [(first, last) for first, last in found]
-
-
-def _is_time(found: Mapping[str, str], name: str | None) -> bool:
-    return name is not None and (found[name].startswith("TIMESTAMP") or found[name] in ("DATE", "VARCHAR"))
 
 
 def _time_sql(name: str, type_: str, zone: str | None) -> str:

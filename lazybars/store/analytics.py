@@ -47,8 +47,9 @@ class Analytics(StoreBase):
 
         They are those of pandas-ta on the whole series, the bars before ``start`` included: NaN until
         there are enough, averages that begin as plain means, bands with the population's deviation,
-        z-scores with the sample's. Two differences: where prices do not move a z-score is NaN, while
-        pandas-ta may divide rounding by rounding; and of a series too short all is NaN, not None.
+        z-scores with the sample's. Two differences: where prices do not move a z-score is NaN and a
+        band's percent 1, while pandas-ta may divide rounding by rounding; and of a series too short all
+        is NaN, not None.
 
         SMA, bands, VWAP and z-score are windows in SQL, over [start, end] and the days before that
         their windows reach. EMA, RSI, MACD and ATR remember every bar: the series is read from its

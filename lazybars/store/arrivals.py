@@ -27,6 +27,7 @@ from lazybars.store.specs import Spec, is_text
 
 __all__ = [
     "MARKET_ZONE",
+    "TIME_NAMES",
     "ZONED_TEXT",
     "Arrival",
     "TimeColumn",
@@ -38,7 +39,7 @@ __all__ = [
 MARKET_ZONE = "America/New_York"
 # A time of day and then a zone; the date alone ends like an offset.
 ZONED_TEXT = r".*:\d{2}.*(Z|z|UTC|GMT|[+-]\d{2}(:?\d{2})?|[A-Za-z]+/[A-Za-z_]+)"
-_TIME_NAMES = (
+TIME_NAMES = (
     "datetime",
     "timestamp",
     "date",
@@ -214,7 +215,7 @@ def _find_time(label: str, specs: Sequence[Spec]) -> TimeColumn:
         if spec.time:
             return _time_column(label, spec)
     by_name = {spec.source.lower(): spec for spec in specs}
-    named = [by_name[name] for name in _TIME_NAMES if name in by_name]
+    named = [by_name[name] for name in TIME_NAMES if name in by_name]
     for spec in named:
         if pa.types.is_timestamp(spec.type) or pa.types.is_date(spec.type) or is_text(spec.type):
             if is_text(spec.type) and {"date", "time"} <= by_name.keys():

@@ -43,26 +43,46 @@ def identity(asset: AssetKey | None) -> tuple[Any, ...]:
     return (asset.symbol, asset.asset_type, asset.expiration, asset.strike, asset.right, asset.auto_expiry)
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """All series as of a version of the store. by_symbol : in upper case."""
+
+    version: int
+    entries: tuple[Entry, ...]
+    by_symbol: dict[str, list[Entry]]
+
+
 class Catalog:
     """Reads the catalog once per change of the store. Any thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._kept: tuple[int, tuple[Entry, ...]] | None = None
+        self._kept: _Kept | None = None
         # By id, with the store's version when the series last changed.
         self._known: dict[int, tuple[int, Entry]] = {}
 
     def entries(self) -> tuple[Entry, ...]:
         """All series, by id."""
+        return self._current().entries
+
+    def _current(self) -> _Kept:
         kept, version = self._kept, self._engine.version
-        if kept is None or kept[0] != version:
+        if kept is None or kept.version != version:
             with self._engine.cursor() as cur:
                 if self._engine.schema_version < 2:
                     rows = cur.execute(f"SELECT {_COLUMNS} FROM series_catalog ORDER BY series_id").fetchall()
-                    kept = self._kept = (version, tuple(map(_entry, rows)))
+                    entries = tuple(map(_entry, rows))
                 else:
-                    kept = self._kept = (version, self._refresh(cur))
-        return kept[1]
+                    entries = self._refresh(cur)
+            by_symbol: dict[str, list[Entry]] = {}
+            for entry in entries:
+                by_symbol.setdefault(entry.info.asset.symbol.upper(), []).append(entry)
+            kept = self._kept = _Kept(version, entries, by_symbol)
+        return kept
+
+    def _called(self, asset: AssetKey) -> list[Entry]:
+        """The series of all assets of that symbol, whatever their type; by id."""
+        return self._current().by_symbol.get(asset.symbol.upper(), [])
 
     def _refresh(self, cur: duckdb.DuckDBPyConnection) -> tuple[Entry, ...]:
         """All series, of which only those that changed are read whole."""
@@ -84,7 +104,7 @@ class Catalog:
 
     def exact(self, asset: AssetKey, timestep: str, quote: AssetKey | None, source: str) -> Entry | None:
         """The series that a write under these names goes to, or None."""
-        for entry in self.entries():
+        for entry in self._called(asset):
             info = entry.info
             if (
                 (info.timestep, info.source) == (timestep, source)
@@ -118,10 +138,10 @@ class Catalog:
         the one with the lowest ``sources.priority``, then the one written first.
         """
         wanted = asset_key(asset)
-        entries = list(self.entries()) if empty else self.held()
+        entries = [entry for entry in self._called(wanted) if empty or entry.info.rows]
         assets = [e for e in entries if identity(e.info.asset) == identity(wanted)]
         if not assets and isinstance(asset, str):
-            assets = [e for e in entries if e.info.asset.symbol.upper() == wanted.symbol]
+            assets = entries
             if len({identity(e.info.asset) for e in assets}) > 1:
                 kinds = ", ".join(sorted({f"{e.info.asset} ({e.info.asset.asset_type})" for e in assets}))
                 raise UnknownSeries(f"{asset!r} names several assets: {kinds}: give the Asset itself")

@@ -18,7 +18,15 @@ from typing import Any
 
 import duckdb
 
-from lazybars.errors import ConfigError, StoreBusy, StoreClosed, StoreError, StoreMissing, StoreReadOnly
+from lazybars.errors import (
+    ConfigError,
+    StoreBusy,
+    StoreClosed,
+    StoreError,
+    StoreForeign,
+    StoreMissing,
+    StoreReadOnly,
+)
 from lazybars.store import migrate, schema
 from lazybars.store.faults import foreign, translated
 from lazybars.store.gate import Gate
@@ -31,6 +39,7 @@ __all__ = ["Engine"]
 
 _CLOSE_WAIT_S = 5.0
 _ROW_GROUP = 122_880
+_SQLITE = b"SQLite format 3\0"
 
 
 class Engine(Gate):
@@ -116,6 +125,11 @@ class Engine(Gate):
             raise StoreMissing(f"{path} is a directory: give the path of a file")
         if self.read_only and not path.exists():
             raise StoreMissing(f"{path} does not exist: write it first, or check the path")
+        if path.is_file():
+            with translated(self.path, self.memory_bytes), path.open("rb") as file:
+                begins = file.read(len(_SQLITE))
+            if begins == _SQLITE:  # DuckDB would look for an extension that reads it
+                raise StoreForeign(f"{path}: the file is an SQLite database: give another path")
 
     def _connect(self) -> None:
         config: dict[str, Any] = {

@@ -37,8 +37,8 @@ _FAULTS: tuple[tuple[str, type[StoreError], str], ...] = (
     (
         r"Could not set lock",
         StoreLocked,
-        "close the store there, open it read_only=True in every process, or give "
-        "open_store(wait_s=...) to wait for it",
+        "another process has it open: close the store there, open it read_only=True in every process, or "
+        "give open_store(wait_s=...) to wait for it",
     ),
     (r"version number", StoreNewer, "a newer DuckDB wrote the file: upgrade duckdb here"),
     (
@@ -50,7 +50,7 @@ _FAULTS: tuple[tuple[str, type[StoreError], str], ...] = (
     (
         r"No space left|File too large|max_temp_directory_size|failed to offload",
         StoreFull,
-        "free some space and open the store again: all that was committed is still there",
+        "the disk is full: free some space and open the store again; all that was committed is still there",
     ),
     (r"database does not exist|No such file", StoreMissing, "no store there"),
     (r"read-only", StoreReadOnly, "open the store without read_only=True to write"),

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lazybars.errors import StoreError
+
 __all__ = ["Scratch", "new_spool"]
 
 
@@ -41,7 +43,14 @@ class Scratch:
 
     def folder(self) -> str:
         if self._folder is None:
-            self._folder = tempfile.mkdtemp(prefix=self._prefix, dir=self._beside)
+            try:
+                self._folder = tempfile.mkdtemp(prefix=self._prefix, dir=self._beside)
+            except OSError as error:
+                raise StoreError(
+                    f"{self._path}: no directory for temporary files can be made in "
+                    f"{self._beside or tempfile.gettempdir()} ({error.strerror}): give a path where you may "
+                    "write"
+                ) from error
         return self._folder
 
     def drop_stale(self) -> None:

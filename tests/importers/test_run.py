@@ -164,6 +164,67 @@ def test_feather_times_without_a_zone(imported: Any, bars: Bars, sessions: Sessi
     assert imported.one("feather", path, tz="UTC", symbol="spy", timestep="hour").status == "unchanged"
 
 
+@pytest.mark.parametrize(
+    "form", ["naive", "text", "zoned text", "date", "s", "ms", "us", "ns", "Open time", "Price names"]
+)
+def test_feather_times_in_any_form(
+    form: str, imported: Any, bars: Bars, sessions: Sessions, tmp_path: Path
+) -> None:
+    step = "day" if form == "date" else "minute"
+    times = pd.bdate_range("2024-01-02", periods=20, tz=NEW_YORK) if form == "date" else sessions()
+    frame = bars(times)
+    local = frame.index.tz_convert(NEW_YORK)
+    units = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+    column: Any = local.tz_localize(None)
+    if form in units:
+        column = frame.index.asi8 // units[form]
+    elif form == "text":
+        column = local.strftime("%Y-%m-%d %H:%M:%S")
+    elif form == "zoned text":
+        column = frame.index.strftime("%Y-%m-%dT%H:%M:%SZ")
+    elif form == "date":
+        column = local.date
+    kept = frame.reset_index(drop=True)
+    kept.insert(0, "Open time" if form == "Open time" else "ts" if form in units else "datetime", column)
+    if form == "Price names":
+        kept = kept.rename(columns={"open": "Open Price", "high": "High Price", "close": "Last", "low": "L"})
+    path = tmp_path / "SPY.feather"
+    kept.to_feather(path)
+    assert imported.one("feather", path).written == len(frame)
+    assert [one[2] for one in imported.series()] == [step]
+    same(imported.frame(), frame)
+    assert imported.one("feather", path).status == "unchanged"
+
+
+def test_feather_of_many_symbols(imported: Any, bars: Bars, sessions: Sessions, tmp_path: Path) -> None:
+    frames = {symbol: bars(sessions(), seed) for seed, symbol in enumerate(("AAA", "B'B", "SELECT"))}
+    both = pd.concat([frame.assign(Ticker=symbol) for symbol, frame in frames.items()]).sort_index()
+    path = tmp_path / "all.feather"
+    both.reset_index().to_feather(path)
+    for status in ("written", "unchanged"):
+        outcomes = imported.take("feather", path)
+        assert [(one.status, one.bars) for one in outcomes] == [(status, 90)] * 3
+    with open_store(imported.path, read_only=True) as store:
+        for symbol, frame in frames.items():
+            same(store.get_historical_prices(symbol), frame)
+    both.drop(columns="Ticker").reset_index().to_feather(tmp_path / "unnamed.feather")
+    (outcome,) = imported.take("feather", tmp_path / "unnamed.feather")
+    assert outcome.status == "failed"
+    assert "90 of 90 times are there more than once" in outcome.detail
+
+
+def test_feather_numbers_that_are_no_times(
+    imported: Any, bars: Bars, tmp_path: Path, sessions: Sessions
+) -> None:
+    frame = bars(sessions()).reset_index(drop=True)
+    for column, said in ((range(90), "cannot be told"), ([None] * 90, 'holds "NULL", not times')):
+        path = tmp_path / "SPY.feather"
+        frame.assign(ts=column).to_feather(path)
+        (outcome,) = imported.take("feather", path)
+        assert outcome.status == "failed"
+        assert said in outcome.detail
+
+
 @pytest.mark.parametrize("body", [b"", b"ARROW1 and no more", b"FEA1"])
 def test_feather_files_that_are_none(body: bytes, imported: Any, tmp_path: Path) -> None:
     (tmp_path / "a.feather").write_bytes(body)

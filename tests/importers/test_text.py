@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lazybars import AmbiguousInput, AssetKey, BadInput, ConfigError
+from lazybars import AmbiguousInput, AssetKey, BadInput, ConfigError, open_store
 from lazybars.importers import Wishes
 from lazybars.importers.bench import open_bench
 from lazybars.importers.csv_file import read_text
@@ -84,6 +84,7 @@ LOWER = titled(*OHLCV)
 PLACES = {i + 1: name for i, name in enumerate(OHLCV)}
 BARE = {"header": None}
 DAY = 1440
+HEAD = "Date,Open,High,Low,Close,Volume\n"
 SHAPES: dict[str, Shape] = {
     "Yahoo, with a row of nulls": Shape(
         "Date,Open,High,Low,Close,Adj Close,Volume\n"
@@ -287,6 +288,58 @@ SHAPES: dict[str, Shape] = {
         {"b": "volume", "c": "close", "d": "low", "e": "high", "f": "open"},
         wishes={"columns": ("-", "volume", "close", "low", "high", "open", "datetime")},
     ),
+    "names above that end in another way than the rows": Shape(
+        HEAD.replace("\n", "\r\n") + lines("{t:%Y-%m-%d},{o},{h},{l},{c},{v}", step=DAY),
+        lambda f: pd.to_datetime(f["Date"]),
+        TITLES,
+    ),
+    "the same in UTF-16": Shape(
+        HEAD.replace("\n", "\r\n") + lines("{t:%Y-%m-%d},{o},{h},{l},{c},{v}", step=DAY),
+        lambda f: pd.to_datetime(f["Date"]),
+        TITLES,
+        {"encoding": "utf-16"},
+        encoding="utf-16",
+    ),
+    "Barchart, with a sentence at the end": Shape(
+        "Symbol,Time,Open,High,Low,Last,Change,%Chg,Volume\n"
+        + lines("AAPL,{t:%m/%d/%Y},{o},{h},{l},{c},0.5,0.1%,{v}", step=DAY)
+        + '"Downloaded from Barchart.com as of 02-01-2024 12:03pm CST"\n',
+        lambda f: pd.to_datetime(f["Time"], format="%m/%d/%Y"),
+        {**titled("Open", "High", "Low", "Last", "Volume"), "Change": "Change"},
+        {"skipfooter": 1, "engine": "python"},
+    ),
+    "a zone by its name, as Interactive Brokers has it": Shape(
+        "date,open,high,low,close,volume\n"
+        + lines("{t:%Y%m%d %H:%M:%S} US/Central,{o},{h},{l},{c},{v}"),
+        lambda f: pd.to_datetime(f["date"].str[:17]).dt.tz_localize("US/Central"),
+        LOWER,
+    ),
+    "numbers as NumPy saves them": Shape(
+        "".join(
+            " ".join(f"{value:.18e}" for value in (_epoch(START) + 60 * i, *row)) + "\n"
+            for i, row in enumerate(ROWS)
+        ),
+        lambda f: pd.to_datetime(f[0].astype("int64"), unit="s", utc=True),
+        PLACES,
+        {**BARE, "sep": " "},
+    ),
+    "Polish": Shape(
+        "Data,Otwarcie,Najwyzszy,Najnizszy,Zamkniecie,Wolumen\n"
+        + lines("{t:%Y-%m-%d},{o},{h},{l},{c},{v}", step=DAY),
+        lambda f: pd.to_datetime(f["Data"]),
+        titled("Otwarcie", "Najwyzszy", "Najnizszy", "Zamkniecie", "Wolumen"),
+    ),
+    "Chinese": Shape(
+        "日期,开盘,收盘,最高,最低,成交量\n" + lines("{t:%Y-%m-%d},{o},{c},{h},{l},{v}", step=DAY),
+        lambda f: pd.to_datetime(f["日期"]),
+        dict(zip(["开盘", "收盘", "最高", "最低", "成交量"], ["open", "close", "high", "low", "volume"],
+                 strict=True)),
+    ),
+    "a column that counts the rows beside the date": Shape(
+        "Index," + HEAD + lines("{i},{t:%Y-%m-%d},{o},{h},{l},{c},{v}", step=DAY),
+        lambda f: pd.to_datetime(f["Date"]),
+        {**TITLES, "Index": "Index"},
+    ),
     "a comma between thousands that the caller says": Shape(
         "Date;Open;High;Low;Close\n" + lines("{t:%Y-%m-%d};1,200;1,201;1,199;1,200", step=DAY),
         lambda f: pd.to_datetime(f["Date"]),
@@ -373,7 +426,6 @@ def test_what_can_be_read_in_two_ways_is_asked_for(
     assert imported.series() == []
 
 
-HEAD = "Date,Open,High,Low,Close,Volume\n"
 GOOD = lines("{t},{o},{h},{l},{c},{v}")
 
 
@@ -388,6 +440,8 @@ GOOD = lines("{t},{o},{h},{l},{c},{v}")
         (HEAD + GOOD + "2024-02-30,1,2,0.5,1,9\n", {}, "not read as ISO 8601: '2024-02-30' in row 31"),
         (HEAD + GOOD + "2024-02-01T09:30:00Z,1,2,0.5,1,9\n", {}, "do not read as ISO 8601"),
         (HEAD + GOOD + "2024-02-01,1,2\n", {}, "Line: 32"),
+        (HEAD + GOOD + "2024-02-\n", {}, "Line: 32"),
+        ("Symbol," + HEAD + lines("BRK B,{t},{o},{h},{l},{c},{v}") + "BRK B\n", {}, "Line: 32"),
         (HEAD + GOOD + ",1,2,0.5,1,9\n", {}, "is empty"),
         (HEAD + GOOD + "2024-02-01,1,0.5,2,1,9\n", {}, "high is below low"),
         (HEAD + GOOD + "2024-02-01,inf,inf,1,1,9\n", {}, "infinite"),
@@ -440,6 +494,63 @@ def test_many_symbols_in_one_file(imported: Any, tmp_path: Path) -> None:
         (symbol.upper(), int((read["symbol"] == symbol).sum())) for symbol in sorted(symbols)
     ]
     assert {one.status for one in imported.take("csv", path)} == {"unchanged"}
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_column_that_tells_the_rows_apart_is_that_of_the_symbols(
+    mixed: bool, imported: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "all_stocks.csv"
+    other = [tuple(value + 50 for value in row) for row in ROWS]
+    rows = [lines("{t},{o},{h},{l},{c},{v},x,AAL"), lines("{t},{o},{h},{l},{c},{v},x,AAPL", rows=other)]
+    if mixed:
+        both = zip(*(one.splitlines() for one in rows), strict=True)
+        rows = ["".join(f"{line}\n" for pair in both for line in pair)]
+    path.write_text(HEAD.replace("\n", ",Note,Name\n") + "".join(rows))
+    outcomes = imported.take("csv", path)
+    assert [(one.status, one.written) for one in outcomes] == [("written", 30)] * 2
+    assert "symbols: AAL, AAPL" in outcomes[0].detail
+    with open_store(imported.path, read_only=True) as store:
+        for symbol, truth in (("AAL", ROWS), ("AAPL", other)):
+            stored = store.get_historical_prices(symbol)
+            assert [tuple(row) for row in stored.to_numpy()] == truth
+    assert {one.status for one in imported.take("csv", path)} == {"unchanged"}
+
+
+def test_one_symbol_of_many(imported: Any, tmp_path: Path) -> None:
+    path = tmp_path / "all.csv"
+    path.write_text("Symbol," + HEAD + lines("SPY,{t},{o},{h},{l},{c},{v}")
+                    + lines("QQQ,{t},{o},{h},{l},{c},1"))  # fmt: skip
+    assert imported.one("csv", path, symbol="qqq").written == 30
+    assert [one[0].symbol for one in imported.series()] == ["QQQ"]
+    assert set(imported.frame()["volume"]) == {1}
+    (outcome,) = imported.take("csv", path, symbol="IWM")
+    assert "no row is of IWM; its symbols are QQQ, SPY" in outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("names", "rows", "said"),
+    [
+        ("", "{t},{o},{h},{l},{c},{v}", "no column tells"),
+        (",PERMNO", "{t},{o},{h},{l},{c},{v},{i}", "no column tells"),
+        (",Name,Code", "{t},{o},{h},{l},{c},{v},n#,c#", "Name and Code each tell"),
+    ],
+)
+def test_times_that_repeat_with_other_prices_are_not_one_series(
+    names: str, rows: str, said: str, imported: Any, tmp_path: Path
+) -> None:
+    other = [tuple(value + 50 for value in row) for row in ROWS]
+    path = tmp_path / "all.csv"
+    path.write_text(
+        HEAD.replace("\n", f"{names}\n")
+        + lines(rows).replace("#", "1")
+        + lines(rows, rows=other).replace("#", "2")
+    )
+    (outcome,) = imported.take("csv", path)
+    assert outcome.status == "failed"
+    assert "30 of 30 times" in outcome.detail
+    assert said in outcome.detail
+    assert imported.series() == []
 
 
 @pytest.mark.parametrize(

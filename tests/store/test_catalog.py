@@ -8,6 +8,7 @@ import pytest
 
 from lazybars.errors import ConfigError, UnknownSeries
 from lazybars.model import AssetKey
+from lazybars.store import catalog, open_store
 
 USD = AssetKey("USD", "forex")
 BTC = AssetKey("BTC", "crypto")
@@ -123,3 +124,20 @@ def test_the_proposed_names_can_be_queried(store, bars):
         {"currency": "USD"}
     ]
     assert str(store.sql("SELECT timestamp FROM ohlcv_data").schema[0].type) == "timestamp[us, tz=UTC]"
+
+
+def test_a_look_up_does_not_go_through_every_series(tmp_path, monkeypatch):
+    bar = {"timestamp": dt.datetime(2024, 1, 2, tzinfo=dt.timezone.utc), "open": 1, "high": 1, "low": 1}
+    names = [f"S{number}" for number in range(300)]
+    with open_store(tmp_path / "many.duckdb") as store:
+        store.append_all({name: {**bar, "close": at} for at, name in enumerate(names)}, timestep="day")
+        compared = []
+        own = catalog.identity
+        monkeypatch.setattr(catalog, "identity", lambda asset: compared.append(asset) or own(asset))
+        assert store.find("s250", "day").asset == AssetKey("S250")
+        assert store.get_historical_prices("S17", timestep="day")["close"].tolist() == [17]
+        with pytest.raises(UnknownSeries):
+            store.find("S300", "day")
+        assert 0 < len(compared) < 20
+        store.append({**bar, "close": 9}, asset="S250", timestep="day")
+        assert store.get_historical_prices("S250", timestep="day")["close"].tolist() == [9]

@@ -50,7 +50,9 @@ def filled_up(store) -> dict[str, pd.DataFrame]:
             store.write(frame, asset=f"S{n}", timestep="minute")
             there[f"S{n}"] = frame
 
-    with pytest.raises(StoreFull, match=r"free some space.*all that was committed is still there"):
+    with pytest.raises(
+        StoreFull, match=r"the disk is full: free some space.*all that was committed is still there"
+    ):
         go_on()
     return there
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -109,6 +111,30 @@ def test_no_database(tmp_path, content):
     with pytest.raises(StoreDamaged, match="damaged"):
         open_store(path)
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_sqlite(tmp_path):
+    path = tmp_path / "x.db"
+    with contextlib.closing(sqlite3.connect(path)) as con:
+        con.execute("CREATE TABLE t (x INTEGER)")
+    before = path.read_bytes()
+    for read_only in (True, False):
+        with pytest.raises(StoreForeign, match="an SQLite database: give another path"):
+            open_store(path, read_only=read_only)
+    assert path.read_bytes() == before
+
+
+def test_where_nothing_can_be_made():
+    with pytest.raises(StoreError, match=r"/proc/x\.duckdb: no directory for temporary files"):
+        open_store("/proc/x.duckdb")
+
+
+def test_the_cause_stands_before_the_cure(filled):
+    process = run(HOLD, filled, "w", wait=False)
+    process.stdout.readline()
+    with pytest.raises(StoreLocked, match="another process has it open: close the store there"):
+        open_store(filled)
+    process.communicate("\n")
 
 
 def test_truncated(filled):

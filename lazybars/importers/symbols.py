@@ -1,0 +1,96 @@
+"""Files of many assets: which column says whose bar a row is, and the symbols in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lazybars.errors import AmbiguousInput, BadInput
+from lazybars.importers.bench import Bench
+from lazybars.importers.spacing import times_repeat
+from lazybars.store.schema import identifier
+
+__all__ = ["chosen", "symbols_in", "telling_column"]
+
+_MOST_SYMBOLS = 10_000
+# Of the times: an hour that a clock set back repeats is far less.
+_MOST_REPEATED = 0.05
+_MOST_ODD_ROWS = 0.005
+
+
+def symbols_in(
+    bench: Bench, relation: str, params: dict[str, Any], column: str, label: str
+) -> tuple[str, ...]:
+    """The symbols in a column, sorted. Raises BadInput where a row has none, or there are too many."""
+    found = bench.rows(
+        f"SELECT trim(CAST({identifier(column)} AS VARCHAR)) AS s FROM {relation} GROUP BY s ORDER BY s "
+        f"LIMIT {_MOST_SYMBOLS + 1}",
+        params,
+    )
+    if len(found) > _MOST_SYMBOLS:
+        raise BadInput(f"{label}: more than {_MOST_SYMBOLS:,} symbols in column {column!r}")
+    if any(not symbol for (symbol,) in found):
+        raise BadInput(f"{label}: a row has no symbol in column {column!r}")
+    return tuple(symbol for (symbol,) in found)
+
+
+def chosen(symbols: tuple[str, ...], wanted: str | None, label: str) -> tuple[str, ...]:
+    """Of several symbols the one that the caller wants; all of them where nothing is said.
+
+    Raises BadInput where it is not among them.
+    """
+    if wanted is None or len(symbols) < 2:
+        return symbols
+    found = tuple(symbol for symbol in symbols if symbol.upper() == wanted.upper())
+    if not found:
+        raise BadInput(f"{label}: no row is of {wanted}; its symbols are {', '.join(symbols[:20])}")
+    return found
+
+
+def telling_column(
+    bench: Bench,
+    relation: str,
+    params: dict[str, Any],
+    label: str,
+    time: str,
+    close: str,
+    texts: Sequence[str],
+) -> str | None:
+    """The column of text that tells rows of one time apart; None where times do not repeat.
+
+    A file of many assets would else become one series, of the first row of each time.
+
+    time, close : SQL. texts : the columns that may tell.
+
+    Raises
+    ------
+    AmbiguousInput
+        Times repeat with other prices, and none of the columns, or more than one, tells the rows apart.
+    """
+    if not times_repeat(bench, relation, params, time):
+        return None
+    times, repeated = bench.one(
+        f"SELECT count(*), count_if(prices > 1) FROM (SELECT count(DISTINCT {close}) AS prices FROM "
+        f"{relation} GROUP BY {time})",
+        params,
+    )
+    if repeated <= _MOST_REPEATED * times:
+        return None
+    telling = [name for name in texts if _tells(bench, relation, params, time, close, identifier(name))]
+    if len(telling) != 1:
+        which = f"{' and '.join(telling)} each tell" if telling else "no column tells"
+        raise AmbiguousInput(
+            f"{label}: {repeated:,} of {times:,} times are there more than once, with other prices, and "
+            f"{which} whose bars the rows are: call the column that does symbol, or say it with --columns"
+        )
+    return telling[0]
+
+
+def _tells(bench: Bench, relation: str, params: dict[str, Any], time: str, close: str, column: str) -> bool:
+    pairs, odd, names, empty = bench.one(
+        f"SELECT count(*), count_if(prices > 1), count(DISTINCT c), count_if(c IS NULL) FROM (SELECT "
+        f"CAST({column} AS VARCHAR) AS c, count(DISTINCT {close}) AS prices FROM {relation} "
+        f"GROUP BY c, {time})",
+        params,
+    )
+    return not empty and odd <= _MOST_ODD_ROWS * pairs and 2 * names <= pairs
