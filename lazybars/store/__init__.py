@@ -1,7 +1,8 @@
-"""The store: bars of many series in one DuckDB file. Sole importer of duckdb."""
+"""The store: bars of many series on disk. Sole importer of duckdb."""
 
+from lazybars.store.interface import Store
 from lazybars.store.loading import FileMark, FileWrite
-from lazybars.store.store import Store, open_store
+from lazybars.store.store import open_store
 from lazybars.store.verify import Finding
 
 __all__ = ["FileMark", "FileWrite", "Finding", "Store", "open_store"]

@@ -59,9 +59,10 @@ class Catalog:
             with self._engine.cursor() as cur:
                 if self._engine.schema_version < 2:
                     rows = cur.execute(f"SELECT {_COLUMNS} FROM series_catalog ORDER BY series_id").fetchall()
-                    kept = self._kept = (version, tuple(map(_entry, rows)))
+                    entries = tuple(map(_entry, rows))
                 else:
-                    kept = self._kept = (version, self._refresh(cur))
+                    entries = self._refresh(cur)
+                kept = self._kept = (version, tuple(map(self._engine.settled, entries)))
         return kept[1]
 
     def _refresh(self, cur: duckdb.DuckDBPyConnection) -> tuple[Entry, ...]:
