@@ -16,7 +16,7 @@ import pandas as pd
 from lumibot.entities import Asset, Data
 
 from lazybars.config import Knobs
-from lazybars.errors import BadInput, ConfigError, StoreBusy, UnknownSeries
+from lazybars.errors import BadInput, ConfigError, StoreBusy, StoreMissing, UnknownSeries
 from lazybars.layout import obstacle
 from lazybars.model import AssetKey, Column, SeriesInfo, asset_key
 from lazybars.store import Store, open_store
@@ -60,9 +60,9 @@ class Shelf:
         self._lowered: int | None = None
         if knobs.store is None:
             self._private = Path(tempfile.mkdtemp(prefix="lazybars-"))
-            self._path: Any = self._private / "bars.duckdb"
+            self._path: str | None = str(self._private / "bars.duckdb")
         elif isinstance(knobs.store, (str, os.PathLike)):
-            self._path = Path(knobs.store)
+            self._path = os.fspath(knobs.store)
         else:
             self._path = None
 
@@ -109,10 +109,8 @@ class Shelf:
             return reason
         source = "frame:" + _fingerprint(data)
         try:
-            known = self._writer or (self.store if self._path is None or self._path.exists() else None)
-            if known is not None:
-                return known.find(data.asset, data.timestep, data.quote, source)
-        except UnknownSeries:
+            return (self._writer or self.store).find(data.asset, data.timestep, data.quote, source)
+        except (StoreMissing, UnknownSeries):
             pass
         try:
             return (

@@ -124,7 +124,10 @@ class Engine(Rows):
             # DuckDB takes it for the start of URL parameters and misplaces its log.
             raise ConfigError(f"{path}: DuckDB cannot keep a database under a path with a question mark")
         if path.is_dir():
-            raise StoreMissing(f"{path} is a directory: give the path of a file")
+            raise StoreMissing(
+                f"{path} is a directory: give the path of a file, or end it with a slash to keep a Parquet "
+                "store there"
+            )
         if self.read_only and not path.exists():
             raise StoreMissing(f"{path} does not exist: write it first, or check the path")
 

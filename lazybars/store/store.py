@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import time
 
 from lazybars.errors import ConfigError, StoreLocked
 from lazybars.model import size_bytes
 from lazybars.store.engine import Engine
+from lazybars.store.parquet.manifest import NAME as MANIFEST
+from lazybars.store.parquet.store import ParquetStore
 from lazybars.store.sqlstore import SqlStore
 
-__all__ = ["DuckDBStore", "is_url", "open_store"]
-
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+__all__ = ["DuckDBStore", "open_store"]
 
 
 class DuckDBStore(SqlStore):
@@ -37,8 +36,8 @@ def open_store(
 ) -> SqlStore:
     """Open the store at ``path``; without ``read_only`` it is made where there is none.
 
-    What it is goes by the path: a directory, or a path that ends with a slash, is a Parquet store; any
-    other path is a DuckDB file.
+    What it is goes by the path: a path that ends with a slash, or is the directory of one, is a Parquet
+    store; any other path is a DuckDB file.
 
     Of a DuckDB file, one process may have it open for writing, or any number read-only. Of a Parquet
     store one may write and any number read at the same time, each the version that it opened.
@@ -59,9 +58,7 @@ def open_store(
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            if name.endswith("/") or os.path.isdir(name):
-                from lazybars.store.parquet.store import ParquetStore
-
+            if name.endswith("/") or os.path.exists(os.path.join(name, MANIFEST)):
                 return ParquetStore.at(name, read_only, limit, workers)
             return DuckDBStore(Engine.acquire(name, read_only, limit, workers))
         except StoreLocked:
@@ -69,8 +66,3 @@ def open_store(
                 raise
             # Not in step with a reader that lets go of the file from time to time.
             time.sleep(random.uniform(0.002, 0.02))
-
-
-def is_url(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is the address of something on another file system."""
-    return isinstance(path, str) and _URL.match(path) is not None
