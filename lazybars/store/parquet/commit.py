@@ -57,7 +57,7 @@ def flush(
     memory_bytes: int,
 ) -> Manifest:
     """Write what a transaction left in its table ``bars`` and in the books; gives the manifest to publish."""
-    version = int(cur.execute("SELECT value FROM meta WHERE key = 'version'").fetchall()[0][0])
+    version = before.version + 1
     spans = [
         (series_id, first, last)
         for series_id, ranges in sorted(pending.touched.items())

@@ -44,7 +44,7 @@ class BarFile:
 
     path : relative to the store, with "/". digest : blake2b of its bytes.
     period : the first day of its partition as ISO text, or LOOSE.
-    number : the store's version that it came with.
+    number : the manifest's version that it came with.
     first_id .. last_id, first_us .. last_us : of its rows; series ids, microseconds since the epoch.
     columns : the columns of ``bars`` that it has beside the seven that every file has.
     """
@@ -84,7 +84,10 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One version of a store. files : by first_us. books : by the name of their table."""
+    """One version of a store; each write, and each compaction, makes the next.
+
+    files : by first_us. books : by the name of their table.
+    """
 
     version: int = 0
     files: tuple[BarFile, ...] = ()
