@@ -24,6 +24,7 @@ __all__ = ["compact", "start_compaction"]
 # What is fetched, cached and evicted as one: some 15 to 30 MB.
 _FILE_ROWS = 2_000_000
 _SORT_BYTES_A_ROW = 256
+_LEAST_ROWS = 100_000
 _THREAD = "lazybars-compact"
 
 
@@ -62,7 +63,7 @@ def compact(engine: ParquetEngine, job: Job | None = None) -> None:
             before = engine.index.manifest
             kept, parts = _plan(engine, cur)
             new: list[BarFile] = []
-            for batch in _batches(parts, max(100_000, engine.memory_bytes // _SORT_BYTES_A_ROW)):
+            for batch in _batches(parts, max(_LEAST_ROWS, engine.memory_bytes // _SORT_BYTES_A_ROW)):
                 if job is not None:
                     job.check()
                 new += _rewrite(engine, cur, batch, pending)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 
 import duckdb
@@ -19,12 +19,11 @@ import duckdb
 from lazybars.errors import StoreDamaged, StoreMissing, StoreReadOnly
 from lazybars.store.catalog import Entry
 from lazybars.store.engine import Engine
-from lazybars.store.faults import translated
 from lazybars.store.kinds import DUCK_TYPES
 from lazybars.store.parquet import commit
 from lazybars.store.parquet.commit import BOOKED, LONG, Pending
-from lazybars.store.parquet.manifest import BarFile, Manifest
-from lazybars.store.parquet.place import Directory, Place
+from lazybars.store.parquet.manifest import BarFile, Book, Manifest
+from lazybars.store.parquet.place import Directory, Place, harm_of
 from lazybars.store.parquet.scans import Index, Stretch, from_sql, table_sql
 from lazybars.store.ranges import EVER, without
 from lazybars.store.schema import identifier
@@ -119,10 +118,11 @@ class ParquetEngine(Engine):
                 continue
             if name == LONG and self.read_only:
                 # Too long for a reader's memory: it is read a series at a time, from where it is.
-                path = kept.enter_context(self.place.holding([book]))[0]
-                _leave(root, name, path)
+                paths = kept.enter_context(self.place.holding([book]))
+                with self._read_from([book], paths):
+                    _leave(root, name, paths[0])
                 continue
-            with self.place.holding([book]) as paths:
+            with self.place.holding([book]) as paths, self._read_from([book], paths):
                 root.execute(f"INSERT INTO {name} BY NAME SELECT * FROM {from_sql(paths)}")
         self._kept.close()
         self._kept = kept
@@ -141,19 +141,6 @@ class ParquetEngine(Engine):
         finally:
             self._kept.close()
             self.place.close()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            with translated(self.path, self.memory_bytes):
-                yield
-        except StoreMissing as error:
-            if error.__cause__ is None:
-                raise
-            raise StoreDamaged(
-                f"{self.path}: a file that the manifest names is gone: restore the store from a copy "
-                f"or ingest again ({error.__cause__})"
-            ) from error.__cause__
 
     def step_aside(self, pause_s: float) -> None:
         """Wait, and go on with the store as it is then: whoever writes is in nobody's way."""
@@ -191,8 +178,24 @@ class ParquetEngine(Engine):
     def bars(self, first_id: int, last_id: int, start_us: int | None, end_us: int | None) -> Iterator[str]:
         with self._reading() as index:
             files = self._files(index, first_id, last_id, start_us, end_us)
-            with self.place.holding(files) as paths:
+            with self.place.holding(files) as paths, self._read_from(files, paths):
                 yield index.sql(files, paths, self.extras)
+
+    @contextmanager
+    def _read_from(self, files: Sequence[BarFile | Book], paths: Sequence[str]) -> Iterator[None]:
+        """Where reading fails, see whether these files are what was written: DuckDB's words vary."""
+        try:
+            yield
+        except (duckdb.Error, OSError) as error:
+            if type(error) in _OF_FILES:
+                for file, path in zip(files, paths, strict=True):
+                    harm = harm_of(file, path)
+                    if harm is not None:
+                        raise StoreDamaged(
+                            f"{self.path}: {harm}: restore the store from a copy or ingest again "
+                            f"({' '.join(str(error).split())})"
+                        ) from error
+            raise
 
     def stretches(
         self, entry: Entry, start_us: int | None, end_us: int | None
@@ -203,7 +206,7 @@ class ParquetEngine(Engine):
 
     @contextmanager
     def _held(self, index: Index, stretch: Stretch) -> Iterator[str]:
-        with self.place.holding(stretch.files) as paths:
+        with self.place.holding(stretch.files) as paths, self._read_from(stretch.files, paths):
             yield index.sql(stretch.files, paths, self.extras)
 
     def settled(self, entry: Entry) -> Entry:
@@ -216,14 +219,16 @@ class ParquetEngine(Engine):
     @contextmanager
     def whole(self, cur: duckdb.DuckDBPyConnection) -> Iterator[None]:
         with self._reading() as index:
-            with self._showing:
-                if self._shown is not index.manifest:
-                    files = index.manifest.files
-                    bars = index.sql(files, [self.place.url(file) for file in files], self.extras)
-                    cur.execute(f"CREATE OR REPLACE VIEW bars AS SELECT * FROM {bars}")
-                    cur.execute(f"CREATE OR REPLACE VIEW {_ALL_BARS} AS {VIEWS[_ALL_BARS]}")
-                    self._shown = index.manifest
-            yield
+            files = index.manifest.files
+            paths = [self.place.url(file) for file in files]
+            with self._read_from(files, paths):
+                with self._showing:
+                    if self._shown is not index.manifest:
+                        bars = index.sql(files, paths, self.extras)
+                        cur.execute(f"CREATE OR REPLACE VIEW bars AS SELECT * FROM {bars}")
+                        cur.execute(f"CREATE OR REPLACE VIEW {_ALL_BARS} AS {VIEWS[_ALL_BARS]}")
+                        self._shown = index.manifest
+                yield
 
     # ----------------------------------------------------------------- write
 
@@ -241,7 +246,7 @@ class ParquetEngine(Engine):
         for start_us, end_us in missing:
             files = self._files(self.index, series_id, series_id, start_us, end_us)
             if files:
-                with self.place.holding(files) as paths:
+                with self.place.holding(files) as paths, self._read_from(files, paths):
                     bars = self.index.sql(files, paths, self.extras)
                     cur.execute(
                         f"INSERT INTO temp.bars BY NAME SELECT * FROM {bars} WHERE series_id = ? "
@@ -311,6 +316,14 @@ class ParquetEngine(Engine):
             self._garbage = set()
 
 
+# What DuckDB and Arrow raise over a file that is not what it was.
+_OF_FILES = (
+    duckdb.Error,
+    duckdb.IOException,
+    duckdb.InvalidInputException,
+    duckdb.InternalException,
+    OSError,
+)
 _EXTRAS = "SELECT physical, kind FROM physical_columns ORDER BY rowid"
 
 

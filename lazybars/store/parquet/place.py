@@ -19,7 +19,7 @@ try:
 except ImportError:  # Windows: readers only
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["BARS", "BOOKS", "Directory", "Place", "digest_of"]
+__all__ = ["BARS", "BOOKS", "Directory", "Place", "digest_of", "harm_of"]
 
 BARS, BOOKS = "bars", "books"
 _WRITER, _READERS = ".writer.lock", ".readers.lock"
@@ -209,6 +209,20 @@ class Directory:
         for folder, _, _ in os.walk(self._root / BARS, topdown=False):
             with suppress(OSError):  # not empty
                 os.rmdir(folder)
+
+
+def harm_of(file: BarFile | Book, path: str) -> str | None:
+    """How a file that lies at a path differs from what was written; None where it does not.
+
+    What is not on this machine cannot be told.
+    """
+    if "://" in path:
+        return None
+    if not os.path.exists(path):
+        return f"{file.path} is gone"
+    if os.path.getsize(path) != file.size_bytes or digest_of(path) != file.digest:
+        return f"{file.path} is not what was written there"
+    return None
 
 
 def digest_of(path: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal, overload
 
 from lazybars.store.background import Job
 from lazybars.store.parquet.compact import compact, start_compaction
 from lazybars.store.parquet.engine import ParquetEngine
-from lazybars.store.parquet.place import digest_of
+from lazybars.store.parquet.place import harm_of
 from lazybars.store.sqlstore import SqlStore
 from lazybars.store.verify import Finding
 
@@ -66,8 +65,7 @@ class ParquetStore(SqlStore):
         manifest, found = engine.index.manifest, []
         for file in manifest.named:
             with engine.place.holding([file]) as (path,):
-                if not os.path.exists(path):
-                    found.append(Finding("files", "", f"{file.path} is gone"))
-                elif os.path.getsize(path) != file.size_bytes or digest_of(path) != file.digest:
-                    found.append(Finding("files", "", f"{file.path} is not what was written there"))
+                harm = harm_of(file, path)
+                if harm is not None:
+                    found.append(Finding("files", "", harm))
         return found or super().verify()
