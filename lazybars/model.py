@@ -21,6 +21,7 @@ __all__ = [
     "AssetKey",
     "Column",
     "SeriesInfo",
+    "Traffic",
     "WriteSummary",
     "asset_key",
     "is_url",
@@ -141,6 +142,23 @@ class WriteSummary:
     repaired: dict[str, int] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     wall_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a store has asked of an object store; zeros where it lies on this machine.
+
+    requests, requested_bytes : sent, and what came back.
+    cache_hits, cache_misses : files that lay in the cache on the local disk; that were fetched.
+    evictions : files removed from the cache. cached_bytes : what lies in it now.
+    """
+
+    requests: int = 0
+    requested_bytes: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    evictions: int = 0
+    cached_bytes: int = 0
 
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 import pyarrow as pa
 
 from lazybars.errors import BadInput
-from lazybars.model import AssetKey, SeriesInfo, WriteSummary
+from lazybars.model import AssetKey, SeriesInfo, Traffic, WriteSummary
 from lazybars.store.background import Job
 from lazybars.store.loading import FileMark, FileWrite
 from lazybars.store.read import Int64s
@@ -51,6 +51,11 @@ class Store(ABC):
     @property
     @abstractmethod
     def bytes_on_disk(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def traffic(self) -> Traffic:
+        """What it has asked of an object store so far."""
 
     @property
     @abstractmethod

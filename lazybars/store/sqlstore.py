@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lazybars.model import AssetKey, SeriesInfo
+from lazybars.model import AssetKey, SeriesInfo, Traffic
 from lazybars.store import read
 from lazybars.store.analytics import Analytics
 from lazybars.store.appending import Appending
@@ -50,6 +50,11 @@ class SqlStore(Writing, Loading, Appending, Following, Knowing, Describing, Anal
             job = self._shared.job
             if job is not None and job.done and job.untold is not None:
                 raise job.untold
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was asked of an object store: nothing, where the bars lie here."""
+        return Traffic()
 
     # ------------------------------------------------------------------ read
 

@@ -7,13 +7,15 @@ import random
 import time
 
 from lazybars.errors import ConfigError, StoreLocked
-from lazybars.model import size_bytes
+from lazybars.model import is_url, size_bytes
 from lazybars.store.engine import Engine
 from lazybars.store.parquet.manifest import NAME as MANIFEST
 from lazybars.store.parquet.store import ParquetStore
 from lazybars.store.sqlstore import SqlStore
 
 __all__ = ["DuckDBStore", "open_store"]
+
+_CACHE_DIR, _CACHE = "LAZYBARS_CACHE_DIR", "LAZYBARS_CACHE"
 
 
 class DuckDBStore(SqlStore):
@@ -33,17 +35,25 @@ def open_store(
     memory: str | int = "256MB",
     threads: int | None = None,
     wait_s: float = 0.0,
+    cache_dir: str | os.PathLike[str] | None = None,
+    cache: str | int | None = None,
 ) -> SqlStore:
     """Open the store at ``path``; without ``read_only`` it is made where there is none.
 
-    What it is goes by the path: a path that ends with a slash, or is the directory of one, is a Parquet
-    store; any other path is a DuckDB file.
+    What it is goes by the path: one that ends with a slash, or is the directory of one, is a Parquet
+    store; any other path is a DuckDB file. A URL ("s3://bucket/bars", whatever fsspec knows) is a
+    Parquet store that is only read.
 
     Of a DuckDB file, one process may have it open for writing, or any number read-only. Of a Parquet
     store one may write and any number read at the same time, each the version that it opened.
     ``memory`` is DuckDB's limit ("256MB" or bytes); the process needs some 45 to 85 MB beside it, and
     what ``read`` and ``scan`` hand out. Opened twice in one process the store is shared and the larger
     limit holds. ``wait_s`` is how long to wait for another process to let go of the store.
+
+    ``cache_dir`` and ``cache`` are for a store at a URL: the folder in which partitions are kept, which
+    processes may share, and the most bytes that it may hold. None: $LAZYBARS_CACHE_DIR, or a
+    private folder that goes with the store; $LAZYBARS_CACHE, or "2GB". Credentials are taken from the
+    environment, as the file system of the URL finds them there.
 
     Raises StoreMissing, StoreLocked, StoreBusy (open in this process the other way), StoreDamaged,
     StoreForeign, StoreNewer.
@@ -58,6 +68,10 @@ def open_store(
     deadline = time.monotonic() + wait_s
     while True:
         try:
+            if is_url(name):
+                held = os.fspath(cache_dir) if cache_dir is not None else os.environ.get(_CACHE_DIR) or None
+                size = size_bytes(cache or os.environ.get(_CACHE) or "2GB", name="cache")
+                return ParquetStore.at_url(name, read_only, limit, workers, (held, size))
             if name.endswith("/") or os.path.exists(os.path.join(name, MANIFEST)):
                 return ParquetStore.at(name, read_only, limit, workers)
             return DuckDBStore(Engine.acquire(name, read_only, limit, workers))

@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 import duckdb
 
 from lazybars.errors import StoreDamaged, StoreMissing, StoreReadOnly
+from lazybars.model import is_url
 from lazybars.store.catalog import Entry
 from lazybars.store.engine import Engine
 from lazybars.store.kinds import DUCK_TYPES
@@ -58,6 +59,10 @@ class ParquetEngine(Engine):
         super().__init__(path, read_only, memory_bytes, threads)
 
     # ------------------------------------------------------------------ life
+
+    @staticmethod
+    def _located(path: str) -> str:
+        return path.rstrip("/") if is_url(path) else os.path.realpath(path)
 
     def _scratch(self) -> Scratch:
         return Scratch(os.path.join(self.path, "store"), self.read_only)
@@ -201,7 +206,7 @@ class ParquetEngine(Engine):
         self, entry: Entry, start_us: int | None, end_us: int | None
     ) -> Iterable[tuple[AbstractContextManager[str], bool]]:
         index, info = self.index, entry.info
-        found = index.stretches(info.series_id, info.timestep, start_us, end_us, self.place.most_files)
+        found = index.stretches(info.series_id, info.timestep, start_us, end_us, self.place.most_bytes)
         return [(self._held(index, one), one.in_order) for one in found or [Stretch((), True)]]
 
     @contextmanager
@@ -211,9 +216,7 @@ class ParquetEngine(Engine):
 
     def settled(self, entry: Entry) -> Entry:
         info = entry.info
-        found = self.index.stretches(
-            info.series_id, info.timestep, None, None, len(self.index.manifest.files)
-        )
+        found = self.index.stretches(info.series_id, info.timestep, None, None, EVER[1])
         return Entry(info, len(found) <= 1 and all(one.in_order for one in found))
 
     @contextmanager

@@ -12,6 +12,7 @@ from typing import Protocol
 import duckdb
 
 from lazybars.errors import StoreDamaged, StoreForeign, StoreLocked, StoreMissing
+from lazybars.model import Traffic
 from lazybars.store.parquet.manifest import NAME, BarFile, Book, Manifest
 
 try:
@@ -32,8 +33,12 @@ class Place(Protocol):
     where: str
     # Between two looks for a new manifest.
     pause_s: float
-    # That are held for one query of a series' bars.
-    most_files: int
+    # Of files that are held for one query of a series' bars.
+    most_bytes: int
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was asked of another machine."""
 
     def open(self, read_only: bool) -> None:
         """Take the locks. Raises StoreLocked, StoreMissing, StoreForeign."""
@@ -63,13 +68,17 @@ class Directory:
     """
 
     pause_s = 0.05
-    most_files = 64
+    most_bytes = 1 << 40
 
     def __init__(self, where: str) -> None:
         self.where = where
         self._root = Path(where)
         self._writer: int | None = None
         self._reader: int | None = None
+
+    @property
+    def traffic(self) -> Traffic:
+        return Traffic()
 
     # ------------------------------------------------------------------ life
 

@@ -57,14 +57,14 @@ class Index:
         return sorted((one for one in found if one.meets(first, last, start, end)), key=_by_time)
 
     def stretches(
-        self, series_id: int, timestep: str, start_us: int | None, end_us: int | None, most: int
+        self, series_id: int, timestep: str, start_us: int | None, end_us: int | None, most_bytes: int
     ) -> list[Stretch]:
         """The files of one series, in stretches that follow each other in time.
 
         Parameters
         ----------
-        most
-            Files in a stretch, unless more than so many overlap.
+        most_bytes
+            Of the files in a stretch, unless more overlap.
         """
         clusters: list[list[BarFile]] = []
         until = EVER[0]
@@ -84,7 +84,7 @@ class Index:
                 continue
             # Files of one query come in their order only where they are one leg of it.
             now = (cluster[0].columns, self.manifest.masks_of(cluster[0]))
-            if now != kind or len(run) >= most:
+            if now != kind or sum(one.size_bytes for one in run) + cluster[0].size_bytes > most_bytes:
                 out += _run(run)
                 run = []
             kind = now

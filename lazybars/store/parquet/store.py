@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, overload
 
+from lazybars.model import Traffic
 from lazybars.store.background import Job
 from lazybars.store.parquet.compact import compact, start_compaction
 from lazybars.store.parquet.engine import ParquetEngine
@@ -29,6 +30,22 @@ class ParquetStore(SqlStore):
     def at(cls, path: str, read_only: bool, memory_bytes: int, threads: int) -> ParquetStore:
         """The store in a directory, which is made where there is none."""
         return cls(ParquetEngine.acquire(path, read_only, memory_bytes, threads))
+
+    @classmethod
+    def at_url(
+        cls, url: str, read_only: bool, memory_bytes: int, threads: int, cache: tuple[str | None, int]
+    ) -> ParquetStore:
+        """The store at a URL, with the folder and the size of its cache."""
+        from lazybars.store.parquet.cache import DiskCache
+        from lazybars.store.parquet.remote import ObjectStore  # brings fsspec in
+
+        place = ObjectStore(url, DiskCache(*cache))
+        return cls(ParquetEngine.acquire(url, read_only, memory_bytes, threads, place=place))
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was asked of the object store, and what its cache came to."""
+        return self._shared.place.traffic
 
     @property
     def bytes_on_disk(self) -> int:
