@@ -1,4 +1,4 @@
-"""A store on an object store: an S3-compatible server on loopback, each of whose requests takes 50 ms longer."""
+"""A store on an object store: an S3-compatible server on loopback whose requests take 50 ms longer."""
 
 from __future__ import annotations
 

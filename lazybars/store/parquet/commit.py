@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from lazybars.store.parquet.manifest import LOOSE, BarFile, Book, Manifest, Mask
@@ -65,13 +66,10 @@ def flush(
     ]
     files: list[BarFile] = []
     if spans:
-        table = pa.table(
-            {
-                "series_id": pa.array([one[0] for one in spans], pa.int32()),
-                "first_us": pa.array([one[1] for one in spans], pa.int64()),
-                "last_us": pa.array([one[2] for one in spans], pa.int64()),
-            }
-        )
+        # By way of NumPy, because Arrow imports pandas to look at a list.
+        columns = np.array(spans, dtype=np.int64).T
+        names = ("series_id", "first_us", "last_us")
+        table = pa.table({name: pa.array(column) for name, column in zip(names, columns, strict=True)})
         with registered(cur, "touched_spans", table):
             files = list(_files(cur, place, pending, version, extras, memory_bytes))
     masks = [Mask(version, *span) for span in spans]
