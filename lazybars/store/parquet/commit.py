@@ -11,14 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import duckdb
-import numpy as np
-import pyarrow as pa
 
 from lazybars.store.parquet.manifest import LOOSE, BarFile, Book, Manifest, Mask
 from lazybars.store.parquet.place import BARS, BOOKS, Directory, digest_of
 from lazybars.store.parquet.scans import FIXED
 from lazybars.store.ranges import EVER, Range, added
-from lazybars.store.schema import identifier, literal, registered
+from lazybars.store.schema import identifier, literal
 from lazybars.store.tables import TABLES
 
 __all__ = ["BOOKED", "LONG", "Pending", "bar_file", "books_of", "flush"]
@@ -66,12 +64,14 @@ def flush(
     ]
     files: list[BarFile] = []
     if spans:
-        # By way of NumPy, because Arrow imports pandas to look at a list.
-        columns = np.array(spans, dtype=np.int64).T
-        names = ("series_id", "first_us", "last_us")
-        table = pa.table({name: pa.array(column) for name, column in zip(names, columns, strict=True)})
-        with registered(cur, "touched_spans", table):
-            files = list(_files(cur, place, pending, version, extras, memory_bytes))
+        # Not by way of Arrow, which imports pandas to look at a list.
+        cur.execute(
+            "CREATE TEMP TABLE touched_spans AS SELECT unnest($1::INTEGER[]) AS series_id, "
+            "unnest($2::BIGINT[]) AS first_us, unnest($3::BIGINT[]) AS last_us",
+            [list(column) for column in zip(*spans, strict=True)],
+        )
+        files = list(_files(cur, place, pending, version, extras, memory_bytes))
+        cur.execute("DROP TABLE temp.touched_spans")
     masks = [Mask(version, *span) for span in spans]
     return before.after(version, files, masks, books_of(cur, place, before, pending, version))
 
