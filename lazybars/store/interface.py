@@ -20,12 +20,12 @@ from lazybars.store.verify import Finding
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Store"]
+__all__ = ["Storage"]
 
 Moments = list[tuple[dt.datetime, dt.datetime]]
 
 
-class Store(ABC):
+class Storage(ABC):
     """Bars of many series; a context manager. Made by :func:`lazybars.open_store`.
 
     The abstract methods are all that LazyBars, `iterate`, `sweep`, the forecast and the command line ask
@@ -89,7 +89,7 @@ class Store(ABC):
         tz: str | dt.tzinfo | None = None,
         covers: tuple[Any, Any] | None = None,
     ) -> WriteSummary:
-        """Store the bars of one series, all of them or none."""
+        """Storage the bars of one series, all of them or none."""
 
     @abstractmethod
     def write_files(

@@ -14,7 +14,7 @@ from lazybars.store.analytics import Analytics
 from lazybars.store.appending import Appending
 from lazybars.store.describing import Describing
 from lazybars.store.following import Following
-from lazybars.store.interface import Store
+from lazybars.store.interface import Storage
 from lazybars.store.knowing import Knowing
 from lazybars.store.loading import Loading
 from lazybars.store.scanning import Scanning
@@ -24,12 +24,12 @@ from lazybars.store.writing import Writing
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SqlStore"]
+__all__ = ["Store"]
 
 _READS = ("SELECT", "EXPLAIN", "PRAGMA", "SET", "CALL")
 
 
-class SqlStore(Writing, Loading, Appending, Following, Knowing, Describing, Analytics, Scanning, Store):
+class Store(Writing, Loading, Appending, Following, Knowing, Describing, Analytics, Scanning, Storage):
     """The part that all implementations share: each has an engine that its statements run on.
 
     Every method may be called from any thread: each thread has a cursor of its own. Times given

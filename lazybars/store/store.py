@@ -11,14 +11,14 @@ from lazybars.model import is_url, size_bytes
 from lazybars.store.engine import Engine
 from lazybars.store.parquet.manifest import NAME as MANIFEST
 from lazybars.store.parquet.store import ParquetStore
-from lazybars.store.sqlstore import SqlStore
+from lazybars.store.sqlstore import Store
 
 __all__ = ["DuckDBStore", "open_store"]
 
 _CACHE_DIR, _CACHE = "LAZYBARS_CACHE_DIR", "LAZYBARS_CACHE"
 
 
-class DuckDBStore(SqlStore):
+class DuckDBStore(Store):
     """Bars of many series in one DuckDB file. Made by :func:`open_store`."""
 
     @property
@@ -37,7 +37,7 @@ def open_store(
     wait_s: float = 0.0,
     cache_dir: str | os.PathLike[str] | None = None,
     cache: str | int | None = None,
-) -> SqlStore:
+) -> Store:
     """Open the store at ``path``; without ``read_only`` it is made where there is none.
 
     What it is goes by the path: one that ends with a slash, or is the directory of one, is a Parquet

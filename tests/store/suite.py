@@ -23,7 +23,7 @@ import pytest
 
 from lazybars import BadInput, StoreClosed, StoreReadOnly, UnknownSeries, iterate, open_store
 from lazybars.model import AssetKey, asset_key
-from lazybars.store import FileMark, FileWrite, Store
+from lazybars.store import FileMark, FileWrite, Storage
 
 NEW_YORK = "America/New_York"
 FIELDS = ["open", "high", "low", "close", "volume"]
@@ -227,12 +227,12 @@ class StoreTests:
 
     # ---- the catalog
 
-    def test_is_a_store(self, reader: Store) -> None:
-        assert isinstance(reader, Store)
+    def test_is_a_store(self, reader: Storage) -> None:
+        assert isinstance(reader, Storage)
         assert reader.read_only
         assert reader.bytes_on_disk > 0
 
-    def test_series_and_assets(self, reader: Store) -> None:
+    def test_series_and_assets(self, reader: Storage) -> None:
         found = [(info.asset, info.timestep, info.quote, info.source, info.rows) for info in reader.series()]
         assert found == [
             (one.asset, one.timestep, one.quote, one.source, len(one.frame)) for one in self.laid
@@ -241,7 +241,7 @@ class StoreTests:
         ends = [(info.first_ns // 1000, info.last_ns // 1000) for info in reader.series()]
         assert ends == [(one.us[0], one.us[-1]) for one in self.laid]
 
-    def test_find(self, reader: Store) -> None:
+    def test_find(self, reader: Storage) -> None:
         assert reader.find("spy", "minute").series_id == 1
         assert reader.find(SPY, "day").series_id == 3
         assert reader.find("QQQ", "minute", USD).series_id == 2
@@ -250,7 +250,7 @@ class StoreTests:
         with pytest.raises(UnknownSeries):
             reader.find("QQQ", "day")
 
-    def test_coverage_and_missing(self, reader: Store) -> None:
+    def test_coverage_and_missing(self, reader: Storage) -> None:
         frame = self.laid[0].frame
         first, last = frame.index[0].to_pydatetime(), frame.index[-1].to_pydatetime()
         assert reader.coverage("SPY", "minute") == [(first, last)]
@@ -264,7 +264,7 @@ class StoreTests:
     # ---- reading
 
     @pytest.mark.parametrize("at", range(3))
-    def test_a_frame_comes_back_as_it_was(self, reader: Store, at: int) -> None:
+    def test_a_frame_comes_back_as_it_was(self, reader: Storage, at: int) -> None:
         one = self.laid[at]
         found = reader.get_historical_prices(one.asset, timestep=one.timestep, quote=one.quote)
         pd.testing.assert_frame_equal(found, one.frame, check_freq=False)
@@ -279,7 +279,7 @@ class StoreTests:
             ("2024-03-13 10:59", None),
         ],
     )
-    def test_a_range_is_closed(self, reader: Store, start: str | None, end: str | None) -> None:
+    def test_a_range_is_closed(self, reader: Storage, start: str | None, end: str | None) -> None:
         frame = self.laid[0].frame
         wanted = frame.loc[start:end]
         pd.testing.assert_frame_equal(
@@ -289,7 +289,7 @@ class StoreTests:
         assert rows.column_names == ["timestamp", "close"]
         assert rows.column("close").to_pylist() == wanted["close"].tolist()
 
-    def test_scan(self, reader: Store) -> None:
+    def test_scan(self, reader: Storage) -> None:
         start, end = (pd.Timestamp(day, tz=NEW_YORK).value for day in ("2024-03-06", "2024-03-12"))
         table = reader.scan(1, 2, start, end, ["close", "volume"])
         assert table.schema.types[:2] == [pa.int32(), pa.int64()]
@@ -302,7 +302,7 @@ class StoreTests:
         assert reader.scan(1, 3, end, end, ["close"]).num_rows == 0
         assert reader.scan(7, 9, start, end, ["close"]).num_rows == 0
 
-    def test_last_before(self, reader: Store) -> None:
+    def test_last_before(self, reader: Storage) -> None:
         frame = self.laid[0].frame
         times = frame.index.asi8
         for at in (1, 89, 90, 200, len(frame) - 1):
@@ -314,7 +314,7 @@ class StoreTests:
         assert reader.last_before(1, int(times[0]), ["close"]) is None
         assert reader.last_before(1, 2**62, []) == (times[-1],)
 
-    def test_days(self, reader: Store) -> None:
+    def test_days(self, reader: Storage) -> None:
         for series_id, one in enumerate(self.laid, start=1):
             days = one.days()
             number = (pd.to_datetime(days.index) - pd.Timestamp(0)).days
@@ -335,11 +335,11 @@ class StoreTests:
             (union["max"] * 1000).tolist(),
         )
 
-    def test_timestamps(self, reader: Store) -> None:
+    def test_timestamps(self, reader: Storage) -> None:
         for series_id, one in enumerate(self.laid, start=1):
             assert reader.timestamps(series_id).tolist() == one.frame.index.asi8.tolist()
 
-    def test_sql(self, reader: Store) -> None:
+    def test_sql(self, reader: Storage) -> None:
         count = "SELECT asset_symbol, timeframe, count(*) AS n, sum(volume) AS v FROM ohlcv_data"
         found = reader.sql(f"{count} GROUP BY ALL ORDER BY ALL").to_pylist()
         wanted = [
@@ -357,7 +357,7 @@ class StoreTests:
         assert reader.sql("SELECT count(*) FROM cache_ranges").column(0).to_pylist() == [3]
         assert reader.sql("SELECT count(*) FROM session_days").column(0).to_pylist() == [8 + 6 + 300]
 
-    def test_verify_finds_nothing(self, reader: Store) -> None:
+    def test_verify_finds_nothing(self, reader: Storage) -> None:
         assert reader.verify() == []
         assert reader.is_compact
 
@@ -368,7 +368,7 @@ class StoreTests:
                     closed = one.frame["close"][one.frame.index.asi8 <= tick.now_ns - 60_000_000_000]
                     assert tick[symbol].close.tolist() == closed.iloc[-30:].tolist()
 
-    def test_from_several_threads(self, reader: Store) -> None:
+    def test_from_several_threads(self, reader: Storage) -> None:
         wrong: list[Any] = []
 
         def read(at: int) -> None:
@@ -415,7 +415,7 @@ class StoreTests:
             bits = store.get_historical_prices("SPY")["close"].to_numpy()
         assert bits.tobytes() == frame["close"].to_numpy().tobytes()
 
-    def test_upsert_replaces_and_adds(self, writer: Store, placed: str) -> None:
+    def test_upsert_replaces_and_adds(self, writer: Storage, placed: str) -> None:
         old = self.laid[0].frame
         new = old.iloc[100:200:2].assign(close=50.0, low=49.0)
         more = minutes(9, days=2, start="2024-03-14 09:30")
@@ -430,13 +430,13 @@ class StoreTests:
         assert found[1] == as_rows(wanted)
         assert found[2] == as_rows(self.laid[1].frame)
 
-    def test_append_mode_refuses_what_is_there(self, writer: Store, placed: str) -> None:
+    def test_append_mode_refuses_what_is_there(self, writer: Storage, placed: str) -> None:
         with pytest.raises(BadInput, match="already"):
             writer.write(self.laid[0].frame.iloc[-5:], asset="SPY", timestep="minute", mode="append")
         writer.close()
         assert self.stored(placed)[1] == as_rows(self.laid[0].frame)
 
-    def test_replace_gives_up_the_series(self, writer: Store, placed: str) -> None:
+    def test_replace_gives_up_the_series(self, writer: Storage, placed: str) -> None:
         new = minutes(11, days=2, start="2024-03-11 09:30")
         writer.write(new, asset="SPY", timestep="minute", mode="replace")
         pd.testing.assert_frame_equal(writer.get_historical_prices("SPY"), new, check_freq=False)
@@ -445,7 +445,7 @@ class StoreTests:
         assert self.stored(placed)[1] == as_rows(new)
         assert self.stored(placed)[3] == as_rows(self.laid[2].frame)
 
-    def test_a_write_that_fails_leaves_nothing(self, writer: Store, placed: str) -> None:
+    def test_a_write_that_fails_leaves_nothing(self, writer: Storage, placed: str) -> None:
         bad = self.laid[0].frame.assign(close=[np.inf, *self.laid[0].frame["close"].iloc[1:]])
         before = writer.version
         with pytest.raises(BadInput):
@@ -466,7 +466,7 @@ class StoreTests:
         wanted = twice[~twice.index.duplicated(keep="first")].sort_index()
         assert self.stored(path) == {1: as_rows(wanted)}
 
-    def test_delete(self, writer: Store, placed: str) -> None:
+    def test_delete(self, writer: Storage, placed: str) -> None:
         frame = self.laid[0].frame
         gone = frame.loc["2024-03-06":"2024-03-07"]
         assert writer.delete("SPY", "minute", "2024-03-06", "2024-03-07") == len(gone)
@@ -480,7 +480,7 @@ class StoreTests:
         writer.close()
         assert self.stored(placed) == {1: as_rows(left), 3: as_rows(self.laid[2].frame)}
 
-    def test_written_again_after_a_delete(self, writer: Store, placed: str) -> None:
+    def test_written_again_after_a_delete(self, writer: Storage, placed: str) -> None:
         writer.delete("SPY", "day")
         frame = daily(12, 40)
         writer.write(frame, asset="IWM", timestep="day")
@@ -492,7 +492,7 @@ class StoreTests:
             writer.find("SPY", "day")
         assert writer.verify() == []
 
-    def test_mark_empty(self, writer: Store) -> None:
+    def test_mark_empty(self, writer: Storage) -> None:
         start, end = dt.datetime(2024, 5, 1, tzinfo=dt.UTC), dt.datetime(2024, 5, 2, tzinfo=dt.UTC)
         writer.mark_empty("IWM", "minute", start, end)
         assert writer.known_empty("IWM", "minute") == [(start, end)]
@@ -525,7 +525,7 @@ class StoreTests:
             at: table.num_rows for at, table in before.items()
         }
 
-    def test_compact_in_the_background(self, writer: Store) -> None:
+    def test_compact_in_the_background(self, writer: Storage) -> None:
         writer.write(minutes(9, days=3, start="2024-03-14 09:30"), asset="SPY", timestep="minute")
         before = writer.get_historical_prices("SPY")
         job = writer.compact(background=True)
@@ -562,7 +562,7 @@ class StoreTests:
         writer.close()
         assert self.stored(placed)[1] == as_rows(wanted)
 
-    def test_waiting_for_bars(self, writer: Store) -> None:
+    def test_waiting_for_bars(self, writer: Storage) -> None:
         seen = writer.version
         assert writer.wait_for_bars(seen, 0.01) == seen
         thread = threading.Thread(
@@ -574,7 +574,7 @@ class StoreTests:
 
     # ---- manners
 
-    def test_read_only_refuses_to_write(self, reader: Store) -> None:
+    def test_read_only_refuses_to_write(self, reader: Storage) -> None:
         for attempt in (
             lambda: reader.write(minutes(1), asset="NEW", timestep="minute"),
             lambda: reader.delete("SPY", "minute"),
@@ -586,7 +586,7 @@ class StoreTests:
             with pytest.raises(StoreReadOnly):
                 attempt()
 
-    def test_closed(self, reader: Store) -> None:
+    def test_closed(self, reader: Storage) -> None:
         stream = reader.read("SPY", "minute")
         reader.close()
         reader.close()
@@ -596,7 +596,7 @@ class StoreTests:
         with pytest.raises(StoreClosed):
             stream.read_all()
 
-    def test_memory_is_lowered_and_given_back(self, reader: Store) -> None:
+    def test_memory_is_lowered_and_given_back(self, reader: Storage) -> None:
         before = reader.lower_memory(16_000_000)
         assert before == 64_000_000
         assert reader.lower_memory(64_000_000) == 16_000_000

@@ -9,13 +9,13 @@ from lazybars.store.background import Job
 from lazybars.store.parquet.compact import compact, start_compaction
 from lazybars.store.parquet.engine import ParquetEngine
 from lazybars.store.parquet.place import harm_of
-from lazybars.store.sqlstore import SqlStore
+from lazybars.store.sqlstore import Store
 from lazybars.store.verify import Finding
 
 __all__ = ["ParquetStore"]
 
 
-class ParquetStore(SqlStore):
+class ParquetStore(Store):
     """Bars of many series in a directory of Parquet files. Made by :func:`lazybars.open_store`.
 
     ``bars/timestep=.../period=.../*.parquet`` hold the bars, a week of minutes, a year of hours or ten
