@@ -100,8 +100,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return paths
 
 
-@pytest.mark.parametrize("memory", ["72MB", "128MB"])
-@pytest.mark.parametrize("prefetch", [True, False])
+@pytest.mark.parametrize(("memory", "prefetch"), [("72MB", True), ("128MB", False)])
 def test_a_walk_is_the_same(stores: dict[str, str], memory: str, prefetch: bool) -> None:
     def walk(path: str) -> list[Any]:
         seen: list[Any] = []
@@ -177,12 +176,12 @@ def test_a_forecast_and_a_sweep_are_the_same(stores: dict[str, str], tmp_path: P
     found = []
     for kind in ("duckdb", "compact"):
         with sweep(
-            strategy, START, END, store=stores[kind], trials={"length": [20, 40]}, memory="200MB", workers=2
+            strategy, START, END, store=stores[kind], trials={"length": [40]}, memory="100MB", workers=1
         ) as running:
             results = sorted(running, key=lambda one: one.number)
         found.append([(one.status, one.error, one.trades_hash, one.final_value) for one in results])
     assert found[0] == found[1]
-    assert [one[0] for one in found[0]] == ["ok", "ok"]
+    assert [one[0] for one in found[0]] == ["ok"]
 
 
 def test_the_command_line(tmp_path: Path) -> None:
@@ -244,7 +243,7 @@ def test_the_cap_holds(tmp_path: Path) -> None:
             for bars in universe.bars():
                 store.write(bars.table(), asset=bars.symbol, timestep=universe.timestep)
             store.compact()
-        for memory in (72_000_000, 96_000_000):
+        for memory in (72_000_000,):
             done = subprocess.run(
                 [sys.executable, "-c", WALK, path, str(memory)],
                 env=ENVIRONMENT,

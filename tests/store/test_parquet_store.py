@@ -167,7 +167,7 @@ def test_only_the_row_groups_of_a_series_are_read(tmp_path: Path) -> None:
     """Of a file with many series, those that hold the one asked for."""
     path = f"{tmp_path}/bars/"
     with open_store(path) as store:
-        for at in range(30):
+        for at in range(20):
             store.write(minutes(at, days=5, rows=390), asset=f"S{at:02}", timestep="minute")
         store.compact()
     (file,) = files_of(tmp_path / "bars")
@@ -191,7 +191,7 @@ def test_only_the_row_groups_of_a_series_are_read(tmp_path: Path) -> None:
             store.get_historical_prices("S04"), minutes(4, days=5, rows=390), check_freq=False
         )
         with pytest.raises(StoreDamaged):
-            store.get_historical_prices("S29")
+            store.get_historical_prices("S19")
 
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "gone"])
@@ -369,7 +369,7 @@ def test_threads_read_while_one_writes_and_compacts(filled: Path) -> None:
         threads = [threading.Thread(target=read) for _ in range(2)]
         for thread in threads:
             thread.start()
-        for factor in range(2, 8):
+        for factor in range(2, 6):
             store.write(frame * factor, asset="B", timestep="minute")
             if factor % 2:
                 store.compact()
