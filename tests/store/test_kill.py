@@ -159,7 +159,7 @@ def test_killed_before_any_statement(tmp_path, changes, slash):
     (shutil.copytree if slash else shutil.copy)(base, copy)
     before = state(copy)
     # A write of Parquet takes three times as many steps.
-    step = 17 if slash and os.environ.get("LAZYBARS_PROFILE") != "full" else 3
+    step = 13 if slash and os.environ.get("LAZYBARS_PROFILE") != "full" else 3
     said = [line.split() for line in run(VICTIMS, base, step, *changes).splitlines()]
     for change in changes:
         points = [line[1] for line in said if line[0] == change]

@@ -306,3 +306,33 @@ def test_any_address_that_fsspec_knows(local: Path, truth: Any) -> None:
         assert store.sql(count).to_pylist() == truth.sql(count).to_pylist()
     with pytest.raises(ConfigError, match="nosuch"):
         open_store("nosuch://bars/x", read_only=True)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_lumibot_is_served_from_there(url: str, truth: Any) -> None:
+    pytest.importorskip("lumibot")
+    import datetime as dt
+
+    from lumibot.backtesting import PandasDataBacktesting
+    from lumibot.entities import Asset
+
+    from lazybars import LazyBars
+
+    seen = []
+    for path in (truth.path, url):
+        source = LazyBars(PandasDataBacktesting, store=path, assets=list("BCD"), memory="96MB")(
+            dt.datetime(2024, 3, 5), dt.datetime(2024, 3, 28), show_progress_bar=False
+        )
+        source.load_data()
+        for day in range(1, 20):
+            source._update_datetime(source.datetime_start + dt.timedelta(days=day, hours=10))
+            for symbol in "BCD":
+                for length, step in ((50, "minute"), (5, "15 minutes")):
+                    seen.append(source.get_historical_prices(Asset(symbol), length, step).df)
+        stats = source.lazy.stats()
+        source.shutdown()
+    half = len(seen) // 2
+    for one, other in zip(seen[:half], seen[half:], strict=True):
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+    assert stats.requests > 4
+    assert stats.requested_bytes > 0
