@@ -30,7 +30,7 @@ from lazybars.iterate import BarIterator, Tick, Window, iterate
 from lazybars.model import AssetKey, Column, SeriesInfo, WriteSummary
 from lazybars.planning import Plan
 from lazybars.stats import Stats
-from lazybars.store import Finding, Store, open_store
+from lazybars.store import Finding, Storage, Store, open_store
 from lazybars.sweep import sweep, walk_forward
 from lazybars.wrap import LazyBars
 
@@ -56,6 +56,7 @@ __all__ = [
     "SegmentFacts",
     "SeriesInfo",
     "Stats",
+    "Storage",
     "Store",
     "StoreBusy",
     "StoreClosed",

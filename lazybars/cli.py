@@ -77,7 +77,9 @@ def _root(
 
 @app.command()
 def ingest(
-    store: Annotated[Path, typer.Argument(help="The store; made where there is none.")],
+    store: Annotated[
+        str, typer.Argument(help="The store; made where there is none. With a slash at its end: of Parquet.")
+    ],
     files: Annotated[
         list[str],
         typer.Argument(help="Parquet, CSV or Feather files, patterns or directories."),
@@ -125,14 +127,14 @@ def ingest(
     if intake.skipped:
         typer.echo(f"{len(intake.skipped)} files are in the store already; --again writes them once more")
     if rows:
-        typer.echo(f"{rows:,} bars in the store, {_sized(store.stat().st_size, rows)}")
+        typer.echo(f"{rows:,} bars in the store, {_sized(_disk_bytes(store), rows)}")
     if intake.failed:
         for label, reason in intake.failed.items():
             _complain(reason if label in reason else f"{label}: {reason}")
         raise typer.Exit(1)
 
 
-def _take(intake: Intake, store: Path, paths: list[Path]) -> int:
+def _take(intake: Intake, store: str, paths: list[Path]) -> int:
     """Ingest with a progress bar by bytes; gives the rows of the whole store."""
     sizes = {path: path.stat().st_size for path in paths}
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
@@ -143,6 +145,11 @@ def _take(intake: Intake, store: Path, paths: list[Path]) -> int:
         task = progress.add_task("ingesting", total=sum(sizes.values()))
         intake.take(opened, paths, lambda path: progress.advance(task, sizes[path]))
         return sum(info.rows for info in opened.series())
+
+
+def _disk_bytes(store: str) -> int:
+    with open_store(store, read_only=True) as opened:
+        return opened.bytes_on_disk
 
 
 def _show_intake(intake: Intake) -> None:
@@ -179,7 +186,7 @@ def _quote(text: str | None) -> AssetKey | None:
 
 @app.command()
 def info(
-    store: Annotated[Path, typer.Argument(help="The store.")],
+    store: Annotated[str, typer.Argument(help="The store.")],
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
     """Show what STORE holds: series, ranges, bytes."""
@@ -204,9 +211,9 @@ def info(
     typer.echo(f"{len(series)} series, {rows:,} bars, {_sized(disk_bytes, rows)}; times are New York's")
 
 
-def _as_json(store: Path, series: list[SeriesInfo], disk_bytes: int, rows: int) -> dict[str, Any]:
+def _as_json(store: str, series: list[SeriesInfo], disk_bytes: int, rows: int) -> dict[str, Any]:
     return {
-        "path": str(store),
+        "path": store,
         "bytes_on_disk": disk_bytes,
         "rows": rows,
         "bytes_a_bar": disk_bytes / rows if rows else None,

@@ -9,11 +9,11 @@ LazyBarsError
 ├── PrefetchFailed       a background read failed; its cause is the original
 ├── SweepFailed          a sweep's strategy cannot be loaded, or a single trial has no result
 └── StoreError
-    ├── StoreMissing     no file there
+    ├── StoreMissing     nothing there
     ├── StoreLocked      another process holds it
     ├── StoreBusy        this process still reads what should be replaced
     ├── StoreDamaged     checksum, header or length is wrong
-    ├── StoreForeign     a DuckDB file, but not one of lazybars
+    ├── StoreForeign     something else lies there, that lazybars did not write
     ├── StoreNewer       written by a newer schema
     ├── StoreFull        no space left on the device
     ├── StoreReadOnly    a write to a store opened read-only
@@ -108,7 +108,7 @@ class StoreError(LazyBarsError):
 
 
 class StoreMissing(StoreError):
-    """No file there."""
+    """Nothing there."""
 
 
 class StoreLocked(StoreError):
@@ -120,11 +120,11 @@ class StoreBusy(StoreError):
 
 
 class StoreDamaged(StoreError):
-    """A checksum, the header or the length of the file is wrong."""
+    """A checksum, the header or the length of a file is wrong, or one is gone."""
 
 
 class StoreForeign(StoreError):
-    """A DuckDB file, but not one that lazybars wrote."""
+    """A DuckDB file, or a directory, but not one that lazybars wrote."""
 
 
 class StoreNewer(StoreError):

@@ -22,6 +22,7 @@ from lazybars.errors import LazyBarsError, PrefetchFailed
 from lazybars.eviction import Policy
 from lazybars.journal import Sample
 from lazybars.loader import Loader, Source
+from lazybars.model import Traffic
 from lazybars.partition import Partitions
 from lazybars.prefetch import Prefetcher
 from lazybars.repair import Segment
@@ -87,6 +88,7 @@ class Feed:
         self.touched = self.log.touched
         self.diary = Diary(lambda: schedule.now_ns)
         self.ring = Ring(self.ledger, policy, self.schedule.next_use_ns, self.log, self.diary)
+        self._source = source
         self.loader = Loader(source, partitions, split.read_rows)
         self._start_rss_bytes = start_rss_bytes
         self._began_s = time.perf_counter()
@@ -335,6 +337,7 @@ class Feed:
     def stats(self) -> Stats:
         """A consistent snapshot; any thread."""
         pinned = sum(values.nbytes for ref in list(self._pinned) if (values := ref()) is not None)
+        traffic = getattr(self._source, "traffic", None) or Traffic()
         with self.ring.changed:
             self.ring.settle()
             return Stats(
@@ -355,6 +358,8 @@ class Feed:
                 stall_s=self.stall_s,
                 eager=dict(self.eager),
                 held=dict(self.held),
+                requests=traffic.requests,
+                requested_bytes=traffic.requested_bytes,
             )
 
     def hits(self) -> int:

@@ -13,7 +13,7 @@ from lazybars.errors import StoreClosed, StoreLocked
 from lazybars.journal import Regret
 from lazybars.planning import Plan
 from lazybars.stats import Stats
-from lazybars.store import Store
+from lazybars.store import Storage
 
 __all__ = ["Follower", "Stretch", "Timed"]
 
@@ -60,7 +60,7 @@ class Follower(Iterator[T]):
 
     def __init__(
         self,
-        store: Store,
+        store: Storage,
         owned: bool,
         walk: Callable[[int], Stretch[T]],
         start_ns: int,

@@ -25,7 +25,7 @@ import pyarrow.dataset as ds
 
 from lazybars.errors import BadInput, ConfigError
 from lazybars.model import AssetKey, WriteSummary
-from lazybars.store import FileMark, FileWrite, Store
+from lazybars.store import FileMark, FileWrite, Storage
 from lazybars.store.arrivals import TIME_NAMES
 
 __all__ = ["FileName", "Intake", "Labels", "file_name", "find_files", "guess_timestep", "split_by_symbol"]
@@ -55,7 +55,7 @@ class Labels:
     """What the caller says of all files; None leaves it to each file's name, or its spacing.
 
     symbol_column : the column that holds the symbol, in files of many assets.
-    asset_type, quote, mode, tz : as for ``Store.write``.
+    asset_type, quote, mode, tz : as for ``Storage.write``.
     """
 
     symbol: str | None = None
@@ -99,7 +99,7 @@ class Intake:
 
     def take(
         self,
-        store: Store,
+        store: Storage,
         paths: Sequence[Path],
         done: Callable[[Path], None],
         workers: int | None = None,
@@ -111,7 +111,7 @@ class Intake:
         done
             Called with each path when it has been dealt with.
         workers
-            Threads that read ahead, as for ``Store.write_files``.
+            Threads that read ahead, as for ``Storage.write_files``.
         """
         known = set() if self.again else store.marks()
         folders: dict[str, tempfile.TemporaryDirectory[str]] = {}

@@ -28,12 +28,12 @@ from lazybars.planning import Plan, choose, plan_for
 from lazybars.review import journal_of, regret_of
 from lazybars.series import StoredSeries
 from lazybars.stats import Stats, rss_bytes
-from lazybars.store import Store, open_store
+from lazybars.store import Storage, open_store
 
 __all__ = ["BarIterator", "Tick", "Window", "iterate"]
 
 Float64s = npt.NDArray[np.float64]
-# As `Store.series_days` gives them.
+# As `Storage.series_days` gives them.
 Days = tuple[Int64s, Int64s, Int64s, Int64s]
 
 
@@ -108,7 +108,7 @@ class BarIterator(Iterator[Tick]):
 
     def __init__(
         self,
-        store: Store,
+        store: Storage,
         owned: bool,
         infos: Mapping[str, SeriesInfo],
         start_ns: int,
@@ -285,7 +285,7 @@ def _instant_ns(when: Any, *, name: str, end: bool = False) -> int:
 
 
 def iterate(
-    store: Store | str | os.PathLike[str],
+    store: Storage | str | os.PathLike[str],
     assets: Sequence[Any] | str | None = None,
     start: Any = None,
     end: Any = None,
@@ -344,7 +344,7 @@ def iterate(
         raise ConfigError(f"timestep={timestep!r}: choose one of {', '.join(TIMESTEPS)}")
     start_rss_bytes = rss_bytes()
     owned = isinstance(store, (str, os.PathLike))
-    opened: Store = (
+    opened: Storage = (
         open_store(store, read_only=True, memory=split(knobs.memory_bytes).engine_limit_bytes, threads=1)
         if isinstance(store, (str, os.PathLike))
         else store
@@ -376,7 +376,7 @@ def _end_ns(infos: Mapping[str, SeriesInfo], stop_ns: int | None) -> int:
     return max(info.last_ns for info in infos.values()) if stop_ns is None else stop_ns
 
 
-def _chosen(store: Store, assets: Any, timestep: str, quote: Any) -> dict[str, SeriesInfo]:
+def _chosen(store: Storage, assets: Any, timestep: str, quote: Any) -> dict[str, SeriesInfo]:
     """The series asked for, by the name that ticks are indexed with."""
     if assets is None:
         found = [info for info in store.series() if info.timestep == timestep and info.rows]

@@ -7,6 +7,7 @@ the epoch, UTC, with ``_ns`` in the name.
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,8 +21,11 @@ __all__ = [
     "AssetKey",
     "Column",
     "SeriesInfo",
+    "Traffic",
     "WriteSummary",
     "asset_key",
+    "is_url",
+    "located",
     "size_bytes",
 ]
 
@@ -138,6 +142,40 @@ class WriteSummary:
     repaired: dict[str, int] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     wall_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a store has asked of an object store; zeros where it lies on this machine.
+
+    requests, requested_bytes : sent, and what came back.
+    cache_hits, cache_misses : files that lay in the cache on the local disk; that were fetched.
+    evictions : files removed from the cache. cached_bytes : what lies in it now.
+    """
+
+    requests: int = 0
+    requested_bytes: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    evictions: int = 0
+    cached_bytes: int = 0
+
+
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is the address of something on another file system."""
+    return _URL.match(path) is not None
+
+
+def located(path: str | bytes | os.PathLike[Any]) -> str:
+    """A path as every process of this machine understands it: absolute, a URL as it is."""
+    name = os.fsdecode(path)
+    if is_url(name):
+        return name
+    # A slash at the end says that a directory is meant.
+    return os.path.abspath(name) + ("/" if name.endswith("/") and name.strip("/") else "")
 
 
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)([iI]?)[bB]?\s*")

@@ -27,6 +27,7 @@ class Stats:
     stall_s : wall seconds that the strategy waited for bars.
     eager : series held whole in RAM, as Lumibot does, with the reason.
     held : bars that others hold in RAM (the caller's frames, Lumibot's parameters), with bytes.
+    requests, requested_bytes : what the store has asked of an object store since it was opened.
     """
 
     cap_bytes: int
@@ -46,6 +47,8 @@ class Stats:
     stall_s: float
     eager: dict[str, str]
     held: dict[str, int]
+    requests: int = 0
+    requested_bytes: int = 0
 
     @property
     def hit_rate(self) -> float:

@@ -35,11 +35,11 @@ def LazyBars(
     source
         A backtesting data source class: gives a subclass of the same name, to hand to
         ``Strategy.backtest``. An instance of one: gives that instance, wrapped. An open store or the
-        path of one: the same as ``LazyBars(PandasDataBacktesting, store=source)``.
+        path or URL of one: the same as ``LazyBars(PandasDataBacktesting, store=source)``.
     memory
         The most that lazybars may add to the process, in bytes or as "256MB".
     store
-        Path of a store, or an open one. None: a private temporary one, removed at the end.
+        Path or URL of a store, or an open one. None: a private temporary one, removed at the end.
     assets
         The universe, when it is not the whole store: symbols, assets or (asset, quote) pairs. It
         decides which bars Lumibot's union index is made of.

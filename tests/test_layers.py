@@ -47,8 +47,8 @@ FLOORS: dict[str, tuple[int, str]] = {
     "prefetch": (3, "loader ring schedule series"),
     "feed": (
         4,
-        "access budget diary errors eviction journal loader partition prefetch repair ring schedule series "
-        "stats",
+        "access budget diary errors eviction journal loader model partition prefetch repair ring schedule "
+        "series stats",
     ),
     "report": (4, "errors journal partition stats"),
     "live": (4, "partition"),
@@ -234,6 +234,40 @@ def test_only_prefetch_and_the_stores_background_start_threads() -> None:
     assert not importers_of("concurrent") | importers_of("multiprocessing") | importers_of("_thread")
 
 
+def test_only_an_address_brings_other_file_systems_in() -> None:
+    assert importers_of("fsspec") == {"store.parquet.metered"}
+    above = {one.module for one in IMPORTS if one.target.endswith("parquet.metered")}
+    assert above == {"store.parquet.remote"}
+    reached = [one for one in IMPORTS if one.target.endswith("parquet.remote")]
+    assert [one.module for one in reached] == ["store.parquet.store"]
+    assert all(one.inside for one in reached)
+
+
+def test_the_rest_of_the_house_knows_a_store_by_its_interface() -> None:
+    """What the interface does not promise is asked of no store outside of its own room."""
+    from lazybars.store import Storage, Store
+
+    promised = {name for name in vars(Storage) if not name.startswith("_")}
+    others = {name for name in dir(Store) if not name.startswith("_")} - promised
+    assert {"append", "indicators"} <= others
+    asked = set()
+    for name, path in modules().items():
+        if room_of(name) in ("store", "__init__"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in (
+                "store",
+                "opened",
+                "self._store",
+                "self.store",
+                "self._shelf.store",
+                "self._knobs.store",
+            ):
+                asked.add(node.attr)
+    assert {"series_days", "write_files", "sql", "sessions", "wait_for_bars"} <= asked
+    assert not asked & others
+
+
 def test_the_store_and_the_ring_are_strangers() -> None:
     assert not set(FLOORS["store"][1].split()) & {"ring", "budget", "feed", "prefetch", "loader", "adapters"}
     assert "store" not in FLOORS["ring"][1].split()
@@ -250,6 +284,15 @@ LIGHT = {
         "    store.write('bars.parquet', asset='A', timestep='minute')\n"
         "    assert store.read('A', 'minute').read_all().num_rows == 240\n"
         "    store.series(), store.coverage('A', 'minute'), store.sql('SELECT 1')"
+    ),
+    "a store of Parquet": (
+        "from lazybars import open_store\n"
+        "with open_store('other/') as store:\n"
+        "    store.write('bars.parquet', asset='A', timestep='minute')\n"
+        "    store.compact()\n"
+        "    assert store.read('A', 'minute').read_all().num_rows == 240\n"
+        "    store.series(), store.coverage('A', 'minute'), store.sql('SELECT 1')\n"
+        "assert 'fsspec' not in sys.modules"
     ),
     "an iteration": (
         "from lazybars import iterate\n"

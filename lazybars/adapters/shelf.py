@@ -16,10 +16,10 @@ import pandas as pd
 from lumibot.entities import Asset, Data
 
 from lazybars.config import Knobs
-from lazybars.errors import BadInput, ConfigError, StoreBusy, UnknownSeries
+from lazybars.errors import BadInput, ConfigError, StoreBusy, StoreMissing, UnknownSeries
 from lazybars.layout import obstacle
 from lazybars.model import AssetKey, Column, SeriesInfo, asset_key
-from lazybars.store import Store, open_store
+from lazybars.store import Storage, open_store
 
 __all__ = ["Shelf", "bytes_held", "lumibot_asset"]
 
@@ -54,23 +54,23 @@ class Shelf:
         self._knobs = knobs
         self._limit = engine_limit_bytes
         self._private: Path | None = None
-        self._own: Store | None = None
-        self._writer: Store | None = None
+        self._own: Storage | None = None
+        self._writer: Storage | None = None
         # What the caller's open store had as its memory limit, while the cap's share is in force.
         self._lowered: int | None = None
         if knobs.store is None:
             self._private = Path(tempfile.mkdtemp(prefix="lazybars-"))
-            self._path: Any = self._private / "bars.duckdb"
+            self._path: str | None = str(self._private / "bars.duckdb")
         elif isinstance(knobs.store, (str, os.PathLike)):
-            self._path = Path(knobs.store)
+            self._path = os.fspath(knobs.store)
         else:
             self._path = None
 
     @property
-    def store(self) -> Store:
+    def store(self) -> Storage:
         """The store, open for reading."""
         if self._path is None:
-            given: Store = self._knobs.store
+            given: Storage = self._knobs.store
             if self._lowered is None:
                 self._lowered = given.lower_memory(self._limit)
             return given
@@ -109,10 +109,8 @@ class Shelf:
             return reason
         source = "frame:" + _fingerprint(data)
         try:
-            known = self._writer or (self.store if self._path is None or self._path.exists() else None)
-            if known is not None:
-                return known.find(data.asset, data.timestep, data.quote, source)
-        except UnknownSeries:
+            return (self._writer or self.store).find(data.asset, data.timestep, data.quote, source)
+        except (StoreMissing, UnknownSeries):
             pass
         try:
             return (
@@ -130,7 +128,7 @@ class Shelf:
         except BadInput as error:
             return str(error)
 
-    def _for_writing(self) -> Store:
+    def _for_writing(self) -> Storage:
         if self._path is None:
             return self.store
         if self._writer is None:

@@ -22,7 +22,7 @@ _HOURS_S = 7200
 
 
 def plan_command(
-    store: Annotated[Path, typer.Argument(help="The store.")],
+    store: Annotated[str, typer.Argument(help="The store.")],
     assets: Annotated[
         list[str] | None,
         typer.Option(help="Symbols, SPY,QQQ or once for each; by default the whole store."),

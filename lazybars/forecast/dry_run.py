@@ -19,7 +19,7 @@ from lazybars.forecast.simulation import Counts, Pace, simulate
 from lazybars.model import NOMINAL_NS, TIMESTEPS, SeriesInfo, asset_key, size_bytes
 from lazybars.partition import KINDS, Partitions
 from lazybars.planning import Plan, plan_for
-from lazybars.store import Store, open_store
+from lazybars.store import Storage, open_store
 from lazybars.store.read import instant_us
 
 __all__ = ["KNEE_RULE", "Forecast", "Prospect", "forecast"]
@@ -121,7 +121,7 @@ class Forecast:
 
 
 def forecast(
-    store: Store | str | os.PathLike[str],
+    store: Storage | str | os.PathLike[str],
     *,
     assets: Sequence[Any] | str | None = None,
     timestep: str = "minute",
@@ -285,7 +285,7 @@ def _cadence_ns(cadence: str, timestep: str) -> int:
 
 
 def _universe(
-    store: Store, assets: Any, timestep: str, start: Any, end: Any, cadence_ns: int | None
+    store: Storage, assets: Any, timestep: str, start: Any, end: Any, cadence_ns: int | None
 ) -> Universe:
     if assets is None:
         held = [info for info in store.series() if info.timestep == timestep]

@@ -19,7 +19,7 @@ from lazybars.model import NOMINAL_NS, SeriesInfo
 from lazybars.partition import Partitions
 from lazybars.ring import PAGE_OVERHEAD_BYTES
 from lazybars.series import StoredSeries
-from lazybars.store import Store
+from lazybars.store import Storage
 
 __all__ = ["Lifetimes", "Universe"]
 
@@ -64,7 +64,7 @@ class Universe:
 
     def __init__(
         self,
-        store: Store,
+        store: Storage,
         infos: Sequence[SeriesInfo],
         start_ns: int,
         end_ns: int,
@@ -81,7 +81,7 @@ class Universe:
         self.session_ns, ticks_ns = self._clock(store, cadence_ns)
         self.ticks_ns = ticks_ns[(ticks_ns >= start_ns) & (ticks_ns <= end_ns)]
 
-    def _clock(self, store: Store, cadence_ns: int | None) -> tuple[Int64s, Int64s]:
+    def _clock(self, store: Storage, cadence_ns: int | None) -> tuple[Int64s, Int64s]:
         """(the first bar of each day, the ticks of all days)."""
         day, first_ns, last_ns = store.sessions([info.series_id for info in self.infos])
         sessions_ns, span_ns = first_ns, last_ns - first_ns

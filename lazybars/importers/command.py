@@ -34,7 +34,7 @@ def import_command(
         KindName, typer.Argument(help="A cache of Lumibot's, feather, or csv.", show_default=False)
     ],
     paths: Annotated[list[str], typer.Argument(help="Files, patterns or directories.", metavar="PATH...")],
-    store: Annotated[Path | None, typer.Option(help="The store; made where there is none.")] = None,
+    store: Annotated[str | None, typer.Option(help="The store; made where there is none.")] = None,
     symbol: Annotated[
         str | None,
         typer.Option(
@@ -93,7 +93,7 @@ def import_command(
         raise typer.Exit(1)
 
 
-def _take(kind: Kind, paths: Sequence[Path], store: Path | None, wishes: Wishes) -> list[Outcome]:
+def _take(kind: Kind, paths: Sequence[Path], store: str | None, wishes: Wishes) -> list[Outcome]:
     """Import with a progress bar by bytes; what was found out is printed before it is used."""
     sizes = {path: path.stat().st_size for path in paths}
     bars = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())

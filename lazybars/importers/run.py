@@ -15,7 +15,7 @@ from lazybars.importers.bench import Bench, open_bench
 from lazybars.importers.parts import Kind, Lot, Outcome, Rows, Span, Wishes
 from lazybars.importers.staging import Staged, is_held, staged
 from lazybars.model import SeriesInfo
-from lazybars.store import Store
+from lazybars.store import Storage
 from lazybars.store.catalog import identity
 
 __all__ = ["files_of", "import_files"]
@@ -50,7 +50,7 @@ def files_of(kind: Kind, pattern: str) -> list[Path]:
 def import_files(
     kind: Kind,
     paths: Sequence[Path],
-    store: Store | None,
+    store: Storage | None,
     wishes: Wishes = _NOTHING_SAID,
     *,
     found: Callable[[Lot], None] = lambda lot: None,
@@ -84,7 +84,7 @@ def import_files(
 
 @dataclass(slots=True)
 class _Run:
-    store: Store | None
+    store: Storage | None
     wishes: Wishes
     found: Callable[[Lot], None]
     outcomes: list[Outcome] = field(default_factory=list)
@@ -134,7 +134,7 @@ class _Run:
         return named
 
     def _stored(
-        self, bench: Bench, store: Store, lot: Lot, rows: Rows, ready: Staged, outcome: Outcome
+        self, bench: Bench, store: Storage, lot: Lot, rows: Rows, ready: Staged, outcome: Outcome
     ) -> Outcome:
         info = next((one for one in store.series() if _series_of(one) == _series(lot)), None)
         if not ready.bars:
@@ -165,7 +165,7 @@ class _Run:
         return replace(outcome, empty_ranges=_mark(store, lot, rows.empty(bench, rows)))
 
 
-def _mark(store: Store, lot: Lot, spans: list[Span]) -> int:
+def _mark(store: Storage, lot: Lot, spans: list[Span]) -> int:
     """Note where there are no bars; gives how many ranges were not known before."""
     joined = _joined(spans)
     if len(joined) > _MOST_SPANS:

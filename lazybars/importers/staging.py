@@ -11,7 +11,7 @@ from lazybars.importers.bench import Bench, parquet
 from lazybars.importers.parts import Rows
 from lazybars.importers.spacing import times_repeat
 from lazybars.model import SeriesInfo
-from lazybars.store import Store
+from lazybars.store import Storage
 from lazybars.store.schema import identifier, literal
 
 __all__ = ["Staged", "is_held", "staged"]
@@ -42,7 +42,7 @@ def staged(bench: Bench, rows: Rows, name: str) -> Iterator[Staged]:
         yield Staged(path, total, bars, rows.columns, rows.zone)
 
 
-def is_held(bench: Bench, ready: Staged, store: Store, info: SeriesInfo) -> bool:
+def is_held(bench: Bench, ready: Staged, store: Storage, info: SeriesInfo) -> bool:
     """Whether the series has exactly these bars between the first and the last of them.
 
     Both sides are digested where they are, so nothing of them is in RAM. A file that repeats a time is

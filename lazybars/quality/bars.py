@@ -7,7 +7,7 @@ from typing import Any
 
 from lazybars.model import SeriesInfo
 from lazybars.quality.spans import Span
-from lazybars.store import Store
+from lazybars.store import Storage
 from lazybars.store.schema import identifier
 
 __all__ = ["Stale", "Tally", "split_days", "tests_of"]
@@ -55,7 +55,7 @@ def tests_of(info: SeriesInfo, spike: float) -> dict[str, str]:
     return tests
 
 
-def split_days(store: Store, info: SeriesInfo) -> list[Any]:
+def split_days(store: Storage, info: SeriesInfo) -> list[Any]:
     """The New York dates of the splits that any series of the asset has in a column stock_splits."""
     days: set[Any] = set()
     for other in store.series():

@@ -16,7 +16,7 @@ from lazybars.quality.calendars import ALWAYS, Sessions, calendar_name, sessions
 from lazybars.quality.finding import Finding, shown
 from lazybars.quality.gaps import Gaps
 from lazybars.quality.spans import Span, spans
-from lazybars.store import Store
+from lazybars.store import Storage
 
 __all__ = ["CHECKS", "check"]
 
@@ -41,7 +41,7 @@ _DAY_NS = 86_400_000_000_000
 
 
 def check(
-    store: Store,
+    store: Storage,
     *,
     assets: Collection[str] | None = None,
     calendar: str = "auto",
@@ -88,7 +88,7 @@ def check(
     return found
 
 
-def _chosen(store: Store, assets: Collection[str] | None) -> Sequence[SeriesInfo]:
+def _chosen(store: Storage, assets: Collection[str] | None) -> Sequence[SeriesInfo]:
     series = store.series()
     if assets is None:
         return series
@@ -113,7 +113,7 @@ def _exchanges(series: Sequence[SeriesInfo], calendar: str) -> dict[str, Session
 
 
 def _series(
-    store: Store,
+    store: Storage,
     info: SeriesInfo,
     exchange: Sessions,
     spike: float,
@@ -198,7 +198,7 @@ def _gaps(info: SeriesInfo, gaps: Gaps) -> Iterator[Finding]:
         yield _found("gaps", info, gaps.bars, start_ns, words)
 
 
-def _closed(store: Store, info: SeriesInfo, exchange: Sessions) -> Iterator[Finding]:
+def _closed(store: Storage, info: SeriesInfo, exchange: Sessions) -> Iterator[Finding]:
     """Bars on New York days on which the exchange is closed all day."""
     if exchange.name == ALWAYS:
         return
@@ -216,7 +216,7 @@ def _closed(store: Store, info: SeriesInfo, exchange: Sessions) -> Iterator[Find
         yield _found("closed days", info, int(rows[~opened].sum()), int(first_ns[at]), words)
 
 
-def _days(store: Store, info: SeriesInfo, exchange: Sessions) -> Iterator[Finding]:
+def _days(store: Storage, info: SeriesInfo, exchange: Sessions) -> Iterator[Finding]:
     """Daily bars by their dates in the exchange's zone: sessions without one, and bars without a session."""
     there = store.sql(
         "SELECT CAST(timezone(?, ts) AS DATE) - DATE '1970-01-01' AS day, epoch_us(min(ts)) AS us FROM bars "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -24,7 +23,7 @@ _NEW_YORK = ZoneInfo("America/New_York")
 
 
 def verify_command(
-    store: Annotated[Path, typer.Argument(help="The store.")],
+    store: Annotated[str, typer.Argument(help="The store.")],
     asset: Annotated[
         list[str] | None, typer.Option(help="Only this symbol; may be given several times.", metavar="SYMBOL")
     ] = None,
@@ -79,7 +78,7 @@ def verify_command(
         ]
         checks = [name for name in CHECKS if name not in (skip or ())]
         report = {
-            "path": str(store),
+            "path": store,
             "series": len(series),
             "rows": rows,
             "checks": checks,

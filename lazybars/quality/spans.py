@@ -9,7 +9,7 @@ from typing import Any
 
 from lazybars.model import SeriesInfo
 from lazybars.quality.calendars import Int64s
-from lazybars.store import Store
+from lazybars.store import Storage
 
 __all__ = ["Span", "spans"]
 
@@ -24,7 +24,7 @@ class Span:
     before_ns, after_ns : when the neighbouring spans end and begin; out of all range where there is none.
     """
 
-    store: Store
+    store: Storage
     info: SeriesInfo
     start_ns: int
     end_ns: int
@@ -58,7 +58,7 @@ class Span:
         return found
 
 
-def spans(store: Store, info: SeriesInfo) -> Iterator[Span]:
+def spans(store: Storage, info: SeriesInfo) -> Iterator[Span]:
     """The spans of a series, in order; every bar is inside exactly one."""
     _, first_ns, last_ns, rows = store.series_days(info.series_id)
     cuts = _cuts(rows)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +60,10 @@ def _number(entry: Entry, field: str) -> Column:
     return column
 
 
+@contextmanager
 def _selection(
-    picks: Sequence[Picked], start_us: int | None, end_us: int | None
-) -> tuple[str, list[int | list[int]]]:
+    engine: Engine, picks: Sequence[Picked], start_us: int | None, end_us: int | None
+) -> Iterator[tuple[str, list[int | list[int]]]]:
     """A query of (k, ts, value), which of the picks, when and what, in no order; and its parameters.
 
     Joined to the ids, not filtered by a list of them: the join skips row groups that hold none of
@@ -70,25 +72,24 @@ def _selection(
     held, bounds = within(start_us, end_us)
     legs: list[str] = []
     params: list[int | list[int]] = []
-    for physical in dict.fromkeys(pick.column.physical for pick in picks):
-        own = [
-            (pick.entry.info.series_id, k) for k, pick in enumerate(picks) if pick.column.physical == physical
-        ]
-        legs.append(
-            f"SELECT k, ts, CAST({identifier(physical)} AS DOUBLE) AS value FROM bars "
-            "JOIN (SELECT unnest(?::INTEGER[]) AS series_id, unnest(?::INTEGER[]) AS k) USING (series_id) "
-            f"WHERE {held}"
-        )
-        params += [[series_id for series_id, _ in own], [k for _, k in own], *bounds]
-    return " UNION ALL ".join(legs), params
+    ids = [pick.entry.info.series_id for pick in picks]
+    with engine.bars(min(ids), max(ids), start_us, end_us) as bars:
+        for physical in dict.fromkeys(pick.column.physical for pick in picks):
+            own = [(ids[k], k) for k, pick in enumerate(picks) if pick.column.physical == physical]
+            legs.append(
+                f"SELECT k, ts, CAST({identifier(physical)} AS DOUBLE) AS value FROM {bars} "
+                "JOIN (SELECT unnest(?::INTEGER[]) AS series_id, unnest(?::INTEGER[]) AS k) "
+                f"USING (series_id) WHERE {held}"
+            )
+            params += [[series_id for series_id, _ in own], [k for _, k in own], *bounds]
+        yield " UNION ALL ".join(legs), params
 
 
 def panel(engine: Engine, picks: Sequence[Picked], start_us: int | None, end_us: int | None) -> pd.DataFrame:
     """See :meth:`lazybars.store.analytics.Analytics.panel`."""
     import pandas as pd
 
-    rows, params = _selection(picks, start_us, end_us)
-    with snapshot(engine) as cur:
+    with snapshot(engine) as cur, _selection(engine, picks, start_us, end_us) as (rows, params):
         times = cur.sql(f"SELECT DISTINCT epoch_us(ts) AS us FROM ({rows}) ORDER BY us", params=params)
         times_us = times.to_arrow_table().column(0).to_numpy()
         grid = np.full((len(picks), len(times_us)), np.nan)
@@ -111,14 +112,13 @@ def correlation(
     """See :meth:`lazybars.store.analytics.Analytics.correlation`."""
     import pandas as pd
 
-    rows, params = _selection(picks, start_us, end_us)
     # Levels are counted from their mean: what all of them share costs digits, and changes no correlation.
     change = "value / lag(value) OVER (PARTITION BY k ORDER BY ts) - 1"
     level = "value - avg(value) FILTER (WHERE isfinite(value)) OVER (PARTITION BY k)"
-    rows = f"SELECT k, ts, {change if returns else level} AS value FROM ({rows})"
-    with engine.cursor() as cur:
+    with engine.cursor() as cur, _selection(engine, picks, start_us, end_us) as (rows, params):
+        values = f"SELECT k, ts, {change if returns else level} AS value FROM ({rows})"
         table = cur.sql(
-            f"WITH usable AS MATERIALIZED (SELECT * FROM ({rows}) WHERE isfinite(value)) "
+            f"WITH usable AS MATERIALIZED (SELECT * FROM ({values}) WHERE isfinite(value)) "
             "SELECT a.k, b.k, corr(a.value, b.value) FROM usable a JOIN usable b "
             "ON a.ts = b.ts AND a.k <= b.k GROUP BY a.k, b.k",
             params=params,
@@ -151,17 +151,24 @@ def asof(
     ours, theirs = list(left.info.columns), list(right.info.columns)
     with snapshot(engine) as cur:
         held, bounds = within(start_us, end_us)
-        before, reach = within(_right_from(cur, right, start_us, tolerance_us), end_us)
+        right_us = _right_from(engine, cur, right, start_us, tolerance_us)
+        before, reach = within(right_us, end_us)
         fresh = "true" if tolerance_us is None else f"epoch_us(l.ts) - epoch_us(r.ts) <= {tolerance_us:d}"
-        table = cur.sql(
-            f"SELECT epoch_us(l.ts), r.ts IS NOT NULL AND {fresh} AS matched, "
-            f"{', '.join(f'l.c{at}' for at in range(len(ours)))}, "
-            f"{', '.join(f'CASE WHEN {fresh} THEN r.c{at} END' for at in range(len(theirs)))} "
-            f"FROM (SELECT ts, {_numbered(ours)} FROM bars WHERE series_id = ? AND {held}) l ASOF LEFT JOIN "
-            f"(SELECT ts, {_numbered(theirs)} FROM bars WHERE series_id = ? AND {before}) r "
-            "ON l.ts >= r.ts ORDER BY l.ts",
-            params=[left.info.series_id, *bounds, right.info.series_id, *reach],
-        ).to_arrow_table()
+        ids = left.info.series_id, right.info.series_id
+        with (
+            engine.bars(ids[0], ids[0], start_us, end_us) as left_bars,
+            engine.bars(ids[1], ids[1], right_us, end_us) as right_bars,
+        ):
+            table = cur.sql(
+                f"SELECT epoch_us(l.ts), r.ts IS NOT NULL AND {fresh} AS matched, "
+                f"{', '.join(f'l.c{at}' for at in range(len(ours)))}, "
+                f"{', '.join(f'CASE WHEN {fresh} THEN r.c{at} END' for at in range(len(theirs)))} "
+                f"FROM (SELECT ts, {_numbered(ours)} FROM {left_bars} WHERE series_id = ? AND {held}) l "
+                f"ASOF LEFT JOIN (SELECT ts, {_numbered(theirs)} FROM {right_bars} "
+                f"WHERE series_id = ? AND {before}) r "
+                "ON l.ts >= r.ts ORDER BY l.ts",
+                params=[ids[0], *bounds, ids[1], *reach],
+            ).to_arrow_table()
     index = index_of(table.column(0).to_numpy(), left.info.index_unit)
     matched = table.column(1).to_numpy()
     columns = zip(names, [*ours, *theirs], table.columns[2:], strict=True)
@@ -188,12 +195,16 @@ def _joined_names(left: Entry, right: Entry) -> list[str]:
 
 
 def _right_from(
-    cur: duckdb.DuckDBPyConnection, right: Entry, start_us: int | None, tolerance_us: int | None
+    engine: Engine,
+    cur: duckdb.DuckDBPyConnection,
+    right: Entry,
+    start_us: int | None,
+    tolerance_us: int | None,
 ) -> int | None:
     """From where right has to be read: its last bar at or before the start, unless that is too old."""
     if start_us is None:
         return None
-    found = read.last_before(cur, right.info.series_id, start_us * 1000, [])
+    found = read.last_before(engine, cur, right.info.series_id, start_us * 1000, [])
     first_us = start_us if found is None else int(found[0]) // 1000
     return first_us if tolerance_us is None else max(first_us, start_us - tolerance_us)
 

@@ -68,7 +68,7 @@ def append_batch(
     for columns, members in groups.items():
         _put(cur, batch, members, dict(columns))
     _put_days(cur, series)
-    summaries = _put_catalog(cur, batch, series)
+    summaries = _put_catalog(engine, cur, batch, series)
     _put_ranges(cur, series)
     for source in {one.target.source for one in series}:
         touch_source(cur, source)
@@ -90,7 +90,9 @@ def _series(
             series_id = target.held.info.series_id
         lo, hi = (int(at) for at in batch.places.searchsorted([part.place, part.place + 1]))
         held = target.held if target.held is not None and target.held.info.rows else None
-        columns = columns_after(cur, series_id, _fields(part, held, batch.rows, lo, hi), held)
+        if held is not None:
+            engine.bring(cur, series_id, int(us[lo]), int(us[hi - 1]))
+        columns = columns_after(engine, cur, series_id, _fields(part, held, batch.rows, lo, hi), held)
         whole = held is not None and moved(columns, held)
         engine.touch(series_id, *(ranges.EVER if whole else (int(us[lo]), int(us[hi - 1]))))
         out.append(_Series(part, target, series_id, columns, us[lo:hi], lo, hi, us[lo:hi]))
@@ -242,7 +244,7 @@ def _put_days(cur: duckdb.DuckDBPyConnection, series: list[_Series]) -> None:
 
 
 def _put_catalog(
-    cur: duckdb.DuckDBPyConnection, batch: Batch, series: list[_Series]
+    engine: Engine, cur: duckdb.DuckDBPyConnection, batch: Batch, series: list[_Series]
 ) -> dict[int, WriteSummary]:
     entries, summaries = [], {}
     for one in series:
@@ -265,7 +267,7 @@ def _put_catalog(
             rows,
             first_ns,
             last_ns,
-            _settled(cur, batch.rows, one),
+            _settled(engine, cur, batch.rows, one),
             unit,
         )
         entries.append(Entry(info, in_order))
@@ -282,7 +284,9 @@ def _put_catalog(
     return summaries
 
 
-def _settled(cur: duckdb.DuckDBPyConnection, rows: pa.Table, one: _Series) -> tuple[Column, ...]:
+def _settled(
+    engine: Engine, cur: duckdb.DuckDBPyConnection, rows: pa.Table, one: _Series
+) -> tuple[Column, ...]:
     """The columns of a series with whether each has a NULL now, exactly."""
     held = one.held
     flags = {}
@@ -295,7 +299,7 @@ def _settled(cur: duckdb.DuckDBPyConnection, rows: pa.Table, one: _Series) -> tu
         flags[column.name] = null or old
     if one.revised:
         # The bar that held the only NULL may just have been replaced.
-        flags |= count_nulls(cur, one.series_id, [c for c in one.columns if flags[c.name]])
+        flags |= count_nulls(engine, cur, one.series_id, [c for c in one.columns if flags[c.name]])
     return tuple(
         replace(column, dtype=settle(column.dtype, flags[column.name]), has_null=flags[column.name])
         for column in one.columns

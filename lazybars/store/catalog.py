@@ -74,6 +74,7 @@ class Catalog:
                     entries = tuple(map(_entry, rows))
                 else:
                     entries = self._refresh(cur)
+                entries = tuple(map(self._engine.settled, entries))
             by_symbol: dict[str, list[Entry]] = {}
             for entry in entries:
                 by_symbol.setdefault(entry.info.asset.symbol.upper(), []).append(entry)

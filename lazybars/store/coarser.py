@@ -48,11 +48,12 @@ def frame(engine: Engine, entry: Entry, to: str, start_us: int | None, end_us: i
         else:
             since, width = f"epoch_us(ts) - {midnight_us(origin):d}", number * _MINUTES[unit] * 60_000_000
         aggregates = ", ".join(_AGGREGATES[field] for field in fields)
-        table = cur.sql(
-            f"SELECT ({since}) // {width:d} * {width:d} AS bin, {aggregates} FROM bars "
-            f"WHERE series_id = ? AND {held} GROUP BY bin ORDER BY bin",
-            params=[info.series_id, *bounds],
-        ).to_arrow_table()
+        with engine.bars(info.series_id, info.series_id, start_us, end_us) as bars:
+            table = cur.sql(
+                f"SELECT ({since}) // {width:d} * {width:d} AS bin, {aggregates} FROM {bars} "
+                f"WHERE series_id = ? AND {held} GROUP BY bin ORDER BY bin",
+                params=[info.series_id, *bounds],
+            ).to_arrow_table()
     bins = table.column(0).to_numpy()
     if unit == "D":
         local = pd.DatetimeIndex(np.datetime64(origin, "D") + bins.astype("m8[D]")).as_unit(info.index_unit)

@@ -10,6 +10,7 @@ import duckdb
 
 from lazybars.model import NOMINAL_NS, SeriesInfo
 from lazybars.store import ranges
+from lazybars.store.engine import Engine
 from lazybars.store.ranges import Range
 
 __all__ = ["cut", "empty_ranges", "known_ranges", "learn", "learn_empty", "missing_ranges"]
@@ -59,7 +60,9 @@ def cut(cur: duckdb.DuckDBPyConnection, series_id: int, span: Range) -> bool:
     return bool(known)
 
 
-def missing_ranges(cur: duckdb.DuckDBPyConnection, info: SeriesInfo, wanted: Range) -> list[Range]:
+def missing_ranges(
+    engine: Engine, cur: duckdb.DuckDBPyConnection, info: SeriesInfo, wanted: Range
+) -> list[Range]:
     """What of ``wanted`` is not known.
 
     Between a bar and the next there is room for none: what remains after the last known bar is
@@ -69,9 +72,11 @@ def missing_ranges(cur: duckdb.DuckDBPyConnection, info: SeriesInfo, wanted: Ran
     out = ranges.gaps(known, wanted)
     if out and out[-1][1] == wanted[1] and out[-1][0] in {end for _, end in known}:
         at, end = out[-1]
-        bar = "SELECT 1 FROM bars WHERE series_id = ? AND ts = make_timestamptz(?::BIGINT)"
-        if end - at < NOMINAL_NS[info.timestep] // 1000 and cur.execute(bar, [info.series_id, at]).fetchall():
-            return out[:-1]
+        if end - at < NOMINAL_NS[info.timestep] // 1000:
+            with engine.bars(info.series_id, info.series_id, at, at) as bars:
+                bar = f"SELECT 1 FROM {bars} WHERE series_id = ? AND ts = make_timestamptz(?::BIGINT)"
+                if cur.execute(bar, [info.series_id, at]).fetchall():
+                    return out[:-1]
     return out
 
 

@@ -16,7 +16,7 @@ BY_DAY = f"""
         min(first_ts) AS first_ts, max(last_ts) AS last_ts, CAST(sum(rows) AS BIGINT) AS rows
     FROM (SELECT series_id, epoch_us(ts) // {_HOUR_US} AS hour, min(ts) AS first_ts, max(ts) AS last_ts,
             count(*) AS rows
-        FROM bars WHERE {{where}} GROUP BY ALL)
+        FROM {{bars}} WHERE {{where}} GROUP BY ALL)
     GROUP BY ALL ORDER BY day"""
 
 
@@ -34,7 +34,8 @@ def refresh(cur: duckdb.DuckDBPyConnection, series_id: int, first_us: int, last_
         [series_id, first_day, last_day],
     )
     where = "series_id = ? AND ts >= make_timestamptz(?::BIGINT) AND ts < make_timestamptz(?::BIGINT)"
-    cur.execute(f"INSERT INTO session_days {BY_DAY.format(where=where)}", [series_id, start_us, stop_us])
+    by_day = BY_DAY.format(bars="bars", where=where)
+    cur.execute(f"INSERT INTO session_days {by_day}", [series_id, start_us, stop_us])
 
 
 def totals(cur: duckdb.DuckDBPyConnection, series_id: int) -> tuple[int, int, int]:

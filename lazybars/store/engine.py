@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ from lazybars.errors import (
 )
 from lazybars.store import migrate, schema
 from lazybars.store.faults import foreign, translated
-from lazybars.store.gate import Gate
 from lazybars.store.ranges import EVER
+from lazybars.store.rows import Rows
 from lazybars.store.scratch import Scratch
 from lazybars.store.seats import Seat, Stoppable
 from lazybars.store.tables import SCHEMA_VERSION
@@ -42,7 +42,7 @@ _ROW_GROUP = 122_880
 _SQLITE = b"SQLite format 3\0"
 
 
-class Engine(Gate):
+class Engine(Rows):
     """The shared instance of one store file. Made by :meth:`acquire`, ended by :meth:`release`.
 
     ``write_lock`` is held by whoever changes the store.
@@ -54,15 +54,15 @@ class Engine(Gate):
     # Reentrant: a forgotten store may be collected, and so released, while its thread is in here.
     _register = threading.RLock()
 
-    def __init__(self, path: Path, read_only: bool, memory_bytes: int, threads: int) -> None:
-        super().__init__(str(path))
+    def __init__(self, path: str, read_only: bool, memory_bytes: int, threads: int) -> None:
+        super().__init__(path)
         self.read_only = read_only
         self.memory_bytes = memory_bytes
         self.threads = threads
         self.schema_version = SCHEMA_VERSION
         self.job: Stoppable | None = None
         self.touched: list[tuple[int, int, int]] | None = None
-        self.scratch = Scratch(str(path), read_only)
+        self.scratch = self._scratch()
         self.write_lock = threading.RLock()
         self._users = 0
         self._local = threading.local()
@@ -72,29 +72,31 @@ class Engine(Gate):
         self._root: duckdb.DuckDBPyConnection | None = None
         # DuckDB refuses a call on a connection that another thread is in, even that of cursor().
         self._rooting = threading.Lock()
-        self._check_place(path)
         self._connect()
 
     # ------------------------------------------------------------------ life
 
     @classmethod
     def acquire(
-        cls, path: str | os.PathLike[str], read_only: bool, memory_bytes: int, threads: int
+        cls, path: str | os.PathLike[str], read_only: bool, memory_bytes: int, threads: int, **how: Any
     ) -> Engine:
-        """The engine of that file, opened or shared. The larger memory limit of all users holds."""
-        real = Path(os.path.realpath(path))
-        key = (os.getpid(), str(real))
+        """The engine of that file, opened or shared. The larger memory limit of all users holds.
+
+        how : what else a kind of engine is made with; it holds where the file is opened by this call.
+        """
+        real = cls._located(os.fspath(path))
+        key = (os.getpid(), real)
         with cls._register:
             engine = cls._engines.get(key)
             if engine is None:
-                engine = cls._engines[key] = cls(real, read_only, memory_bytes, threads)
+                engine = cls._engines[key] = cls(real, read_only, memory_bytes, threads, **how)
                 engine._users = 1
                 return engine
             engine._users += 1
         try:
             if engine.read_only != read_only:
-                how = "read-only" if engine.read_only else "for writing"
-                raise StoreBusy(f"{real} is open {how} in this process already: close it there first")
+                other = "read-only" if engine.read_only else "for writing"
+                raise StoreBusy(f"{real} is open {other} in this process already: close it there first")
             engine._grow(memory_bytes, threads)
         except BaseException:
             engine.release()
@@ -115,14 +117,26 @@ class Engine(Gate):
             self.scratch.drop()
             self.changed()
 
-    def _check_place(self, path: Path) -> None:
+    @staticmethod
+    def _located(path: str) -> str:
+        """By what two paths are known to be the same store."""
+        return os.path.realpath(path)
+
+    def _scratch(self) -> Scratch:
+        return Scratch(self.path, self.read_only)
+
+    def _check_place(self) -> None:
+        path = Path(self.path)
         if not path.parent.is_dir():
             raise StoreMissing(f"{path}: the directory {path.parent} does not exist: create it first")
         if "?" in str(path):
             # DuckDB takes it for the start of URL parameters and misplaces its log.
             raise ConfigError(f"{path}: DuckDB cannot keep a database under a path with a question mark")
         if path.is_dir():
-            raise StoreMissing(f"{path} is a directory: give the path of a file")
+            raise StoreMissing(
+                f"{path} is a directory: give the path of a file, or end it with a slash to keep a Parquet "
+                "store there"
+            )
         if self.read_only and not path.exists():
             raise StoreMissing(f"{path} does not exist: write it first, or check the path")
         if path.is_file():
@@ -131,8 +145,8 @@ class Engine(Gate):
             if begins == _SQLITE:  # DuckDB would look for an extension that reads it
                 raise StoreForeign(f"{path}: the file is an SQLite database: give another path")
 
-    def _connect(self) -> None:
-        config: dict[str, Any] = {
+    def _config(self) -> dict[str, Any]:
+        return {
             "memory_limit": f"{self.memory_bytes}B",
             "threads": self.threads,
             "temp_directory": self.scratch.folder(),
@@ -142,9 +156,12 @@ class Engine(Gate):
             # SQL must not read Python variables that happen to bear a table's name.
             "python_enable_replacements": False,
         }
-        with translated(self.path, self.memory_bytes), ExitStack() as undo:
+
+    def _connect(self) -> None:
+        self._check_place()
+        with self._translated(), ExitStack() as undo:
             undo.callback(self.scratch.drop)
-            root = duckdb.connect(self.path, read_only=self.read_only, config=config)
+            root = duckdb.connect(self.path, read_only=self.read_only, config=self._config())
             undo.callback(root.close)
             if not self.read_only:
                 self.scratch.drop_stale()
@@ -168,7 +185,7 @@ class Engine(Gate):
         for seat in list(self._seats):
             seat.close()
         if root is not None:
-            with translated(self.path, self.memory_bytes):
+            with self._translated():
                 self._close_root(root)
 
     def _close_root(self, root: duckdb.DuckDBPyConnection) -> None:
@@ -196,6 +213,10 @@ class Engine(Gate):
             cur.execute(f"SET GLOBAL memory_limit = '{memory_bytes:d}B'")
         self.memory_bytes = memory_bytes
 
+    def _translated(self) -> AbstractContextManager[None]:
+        """Faults of DuckDB and Arrow inside are raised as those of this store."""
+        return translated(self.path, self.memory_bytes)
+
     # --------------------------------------------------------------- cursors
 
     def _new_seat(self) -> Seat:
@@ -218,7 +239,7 @@ class Engine(Gate):
         """
         self._enter()
         try:
-            with translated(self.path, self.memory_bytes):
+            with self._translated():
                 seat: Seat | None = getattr(self._local, "seat", None)
                 if seat is None or self._local.root is not self._root:
                     seat = self._new_seat()
@@ -243,15 +264,26 @@ class Engine(Gate):
                 cur.execute(
                     "UPDATE meta SET value = CAST(CAST(value AS BIGINT) + 1 AS VARCHAR) WHERE key = 'version'"
                 )
+                self._begun(cur)
                 yield cur
-                cur.execute("COMMIT")
+                self._commit(cur)
             except BaseException:
                 # A fatal fault has ended the transaction already; the first error tells.
                 with suppress(duckdb.Error):
                     cur.execute("ROLLBACK")
+                self._undone()
                 raise
             finally:
                 self.changed()
+
+    def _begun(self, cur: duckdb.DuckDBPyConnection) -> None:
+        """A write has begun."""
+
+    def _commit(self, cur: duckdb.DuckDBPyConnection) -> None:
+        cur.execute("COMMIT")
+
+    def _undone(self) -> None:
+        """A write was rolled back."""
 
     def touch(self, series_id: int, first_us: int, last_us: int) -> None:
         """A write changes those bars: a compaction under way has to catch up with it."""
@@ -296,13 +328,13 @@ class Engine(Gate):
         """A cursor of its own for an open reader, counted until the block ends."""
         self._enter()
         try:
-            with translated(self.path, self.memory_bytes):
+            with self._translated():
                 seat = self._new_seat()
             self._stream(1)
         finally:
             self._leave()
         try:
-            with translated(self.path, self.memory_bytes):
+            with self._translated():
                 yield seat
         finally:
             self._stream(-1)

@@ -18,7 +18,7 @@ from lazybars.store.catalog import Entry
 from lazybars.store.checks import Findings, instant_sql, value_sql
 from lazybars.store.engine import Engine
 from lazybars.store.kinds import Field, promote, settle
-from lazybars.store.remove import count_nulls, delete_bars
+from lazybars.store.remove import DAY_US, count_nulls, delete_bars
 from lazybars.store.schema import identifier
 
 __all__ = ["MODES", "UNITS", "Target", "columns_after", "moved", "touch_source", "write_arrival"]
@@ -58,10 +58,14 @@ def write_arrival(
     series_id = catalog.new_series_id(cur) if held is None else held.info.series_id
     replaced = 0
     if held is not None:
+        if mode == "replace":
+            engine.forget(series_id)
+        else:
+            engine.bring(cur, series_id, found.first_us - DAY_US, found.last_us + DAY_US)
         replaced = _make_room(cur, arrival, found, held, mode)
         if mode == "replace" or not held.info.rows:
             held = None
-    columns = columns_after(cur, series_id, arrival.fields, held)
+    columns = columns_after(engine, cur, series_id, arrival.fields, held)
     in_order = held is None or (
         held.in_order
         and (found.first_us > held.info.last_ns // 1000 or not _rows_from(cur, series_id, found.first_us))
@@ -74,7 +78,8 @@ def write_arrival(
     days.refresh(cur, series_id, found.first_us, found.last_us)
     rows, first_us, last_us = days.totals(cur, series_id)
     dropped = found.rows - written
-    nulls = _nulls(cur, series_id, columns, arrival.fields, found, held, recount=bool(dropped or replaced))
+    recount = bool(dropped or replaced)
+    nulls = _nulls(engine, cur, series_id, columns, arrival.fields, found, held, recount=recount)
     info = SeriesInfo(
         series_id,
         target.asset if target.held is None else target.held.info.asset,
@@ -208,7 +213,11 @@ def _spans(
 
 
 def columns_after(
-    cur: duckdb.DuckDBPyConnection, series_id: int, fields: tuple[Field, ...], held: Entry | None
+    engine: Engine,
+    cur: duckdb.DuckDBPyConnection,
+    series_id: int,
+    fields: tuple[Field, ...],
+    held: Entry | None,
 ) -> list[Column]:
     """The columns that the series has from now on: its own, then what the input adds."""
     before = {} if held is None else {column.name: column for column in held.info.columns}
@@ -224,11 +233,13 @@ def columns_after(
             out[field.name] = Column(field.name, field.dtype, physical)
             continue
         dtype = promote(field.name, old.dtype, field.dtype)
-        out[field.name] = replace(old, dtype=dtype, physical=_same_kind(cur, series_id, old, field))
+        out[field.name] = replace(old, dtype=dtype, physical=_same_kind(engine, cur, series_id, old, field))
     return list(out.values())
 
 
-def _same_kind(cur: duckdb.DuckDBPyConnection, series_id: int, old: Column, field: Field) -> str:
+def _same_kind(
+    engine: Engine, cur: duckdb.DuckDBPyConnection, series_id: int, old: Column, field: Field
+) -> str:
     """The physical column for old and new rows together; whole numbers move over to floats."""
     if field.name in BAR_FIELDS:
         return old.physical
@@ -240,6 +251,7 @@ def _same_kind(cur: duckdb.DuckDBPyConnection, series_id: int, old: Column, fiel
             f"column {field.name!r} is stored as {kind} and comes as {field.kind}: rename it, convert it, "
             "or write with mode='replace'"
         )
+    engine.bring(cur, series_id, *ranges.EVER)
     physical = catalog.physical_column(cur, field.name, "float")
     cur.execute(
         f"UPDATE bars SET {identifier(physical)} = {identifier(old.physical)}, {identifier(old.physical)} "
@@ -257,6 +269,7 @@ def moved(columns: list[Column], held: Entry) -> bool:
 
 
 def _nulls(
+    engine: Engine,
     cur: duckdb.DuckDBPyConnection,
     series_id: int,
     columns: list[Column],
@@ -278,7 +291,7 @@ def _nulls(
     }
     # A row that held the only NULL may just have been replaced, or dropped as a duplicate.
     doubtful = [column for column in columns if flags[column.name]] if recount else []
-    return {**flags, **count_nulls(cur, series_id, doubtful)}
+    return {**flags, **count_nulls(engine, cur, series_id, doubtful)}
 
 
 # ---------------------------------------------------------------- bookkeeping

@@ -52,8 +52,9 @@ class Knowing(StoreBase):
             if unsaid and any(self._might_mean(e.info, asset, timestep, source) for e in self._entries()):
                 raise
             return _moments([wanted])
-        with self._engine.cursor() as cur:
-            return _moments(missing_ranges(cur, info, wanted))
+        engine = self._engine
+        with engine.cursor() as cur:
+            return _moments(missing_ranges(engine, cur, info, wanted))
 
     def mark_empty(
         self, asset: Any, timestep: str, start: Any, end: Any, *, quote: Any = None, source: str = "user"
@@ -76,6 +77,7 @@ class Knowing(StoreBase):
                     catalog.save(cur, Entry(info, True), new=True)
                 else:
                     info = held.info
+                    engine.bring(cur, info.series_id, *span)
                     rows = cur.execute(
                         "SELECT count(*) FROM bars WHERE series_id = ? AND ts BETWEEN "
                         "make_timestamptz(?::BIGINT) AND make_timestamptz(?::BIGINT)",

@@ -99,34 +99,50 @@ def _batches(
     columns: list[Column],
 ) -> Iterator[Any]:
     """First the schema, when the query is under way, then the batches."""
-    # Sorting holds up the stream and costs memory; a series that was only appended to needs none.
-    order = "" if entry.in_order else "ORDER BY ts"
     wanted = ", ".join(["ts", *(identifier(column.physical) for column in columns)])
-    query = (
-        f"SELECT {wanted} FROM bars WHERE series_id = ? AND ts BETWEEN make_timestamptz(?::BIGINT) "
-        f"AND make_timestamptz(?::BIGINT) {order}"
-    )
     bounds = [_FIRST_US if start_us is None else start_us, _LAST_US if end_us is None else end_us]
+    schema: pa.Schema | None = None
     with engine.stream() as seat:
-        rows = seat.cursor.sql(query, params=[entry.info.series_id, *bounds]).to_arrow_reader(_BATCH_ROWS)
-        seat.on_close = rows.close
-        fields = [pa.field("timestamp", _UTC_STAMP)]
-        for column, stored in zip(columns, rows.schema.types[1:], strict=True):
-            name = "timestamp_" if column.name == "timestamp" else column.name
-            fields.append(pa.field(name, arrow_type(column.dtype, stored)))
-        schema = pa.schema(fields)
-        yield schema
-        while True:
-            with seat.lock:
-                if seat.on_close is None:
-                    raise StoreClosed(f"{engine.path}: the store was closed before its reader was drained")
-                batch = next(rows, None)
-            if batch is None:
-                return
-            yield pa.RecordBatch.from_arrays(
-                [array.cast(field.type) for array, field in zip(batch.columns, schema, strict=True)],
-                schema=schema,
-            )
+        for held, in_order in engine.stretches(entry, start_us, end_us):
+            with held as bars:
+                # Sorting holds up the stream and costs memory; a series that was only appended to needs none.
+                order = "" if in_order else "ORDER BY ts"
+                query = (
+                    f"SELECT {wanted} FROM {bars} WHERE series_id = ? "
+                    f"AND ts BETWEEN make_timestamptz(?::BIGINT) AND make_timestamptz(?::BIGINT) {order}"
+                )
+                with seat.lock:
+                    if schema is not None and seat.closed:
+                        raise _closed_early(engine)
+                    result = seat.cursor.sql(query, params=[entry.info.series_id, *bounds])
+                    rows = result.to_arrow_reader(_BATCH_ROWS)
+                    seat.on_close = rows.close
+                if schema is None:
+                    schema = _schema(columns, rows.schema.types[1:])
+                    yield schema
+                while True:
+                    with seat.lock:
+                        if seat.on_close is None:
+                            raise _closed_early(engine)
+                        batch = next(rows, None)
+                    if batch is None:
+                        break
+                    yield pa.RecordBatch.from_arrays(
+                        [array.cast(field.type) for array, field in zip(batch.columns, schema, strict=True)],
+                        schema=schema,
+                    )
+
+
+def _schema(columns: list[Column], stored: list[pa.DataType]) -> pa.Schema:
+    fields = [pa.field("timestamp", _UTC_STAMP)]
+    for column, type_ in zip(columns, stored, strict=True):
+        name = "timestamp_" if column.name == "timestamp" else column.name
+        fields.append(pa.field(name, arrow_type(column.dtype, type_)))
+    return pa.schema(fields)
+
+
+def _closed_early(engine: Engine) -> StoreClosed:
+    return StoreClosed(f"{engine.path}: the store was closed before its reader was drained")
 
 
 def frame(engine: Engine, entry: Entry, start_us: int | None, end_us: int | None) -> pd.DataFrame:
@@ -158,7 +174,7 @@ def _series(pd: Any, values: pa.ChunkedArray, dtype: str) -> Any:
 
 
 def scan(
-    cur: duckdb.DuckDBPyConnection,
+    engine: Engine,
     first_id: int,
     last_id: int,
     start_ns: int,
@@ -167,17 +183,19 @@ def scan(
 ) -> pa.Table:
     """See :meth:`lazybars.store.Store.scan`."""
     wanted = ", ".join(["series_id", "ts", *map(identifier, columns)])
-    table = cur.sql(
-        f"SELECT {wanted} FROM bars WHERE series_id BETWEEN ? AND ? "
-        "AND ts >= make_timestamptz(?::BIGINT) AND ts < make_timestamptz(?::BIGINT)",
-        params=[first_id, last_id, _ceil_us(start_ns), _ceil_us(end_ns)],
-    ).to_arrow_table(_BATCH_ROWS)
+    start_us, end_us = _ceil_us(start_ns), _ceil_us(end_ns)
+    with engine.cursor() as cur, engine.bars(first_id, last_id, start_us, end_us - 1) as bars:
+        table = cur.sql(
+            f"SELECT {wanted} FROM {bars} WHERE series_id BETWEEN ? AND ? "
+            "AND ts >= make_timestamptz(?::BIGINT) AND ts < make_timestamptz(?::BIGINT)",
+            params=[first_id, last_id, start_us, end_us],
+        ).to_arrow_table(_BATCH_ROWS)
     # The same eight bytes read as a number: no copy.
     return table.set_column(1, "ts", table.column(1).cast(pa.int64()))
 
 
 def last_before(
-    cur: duckdb.DuckDBPyConnection, series_id: int, ns: int, columns: Sequence[str]
+    engine: Engine, cur: duckdb.DuckDBPyConnection, series_id: int, ns: int, columns: Sequence[str]
 ) -> tuple[Any, ...] | None:
     """See :meth:`lazybars.store.Store.last_before`."""
     before_us = _ceil_us(ns)
@@ -189,16 +207,19 @@ def last_before(
     if first_us is None:
         return None
     wanted = ", ".join(["epoch_us(ts) * 1000", *map(identifier, columns)])
-    bars = f"SELECT {wanted} FROM bars WHERE series_id = ? AND ts"
-    if last_us < before_us:
-        # The whole day lies before, so its last bar is the one: no sort.
-        rows = cur.execute(f"{bars} = make_timestamptz(?::BIGINT)", [series_id, last_us]).fetchall()
-    else:
-        rows = cur.execute(
-            f"{bars} >= make_timestamptz(?::BIGINT) AND ts < make_timestamptz(?::BIGINT) ORDER BY ts DESC "
-            "LIMIT 1",
-            [series_id, first_us, before_us],
-        ).fetchall()
+    # Where the whole day lies before, its last bar is the one: no sort.
+    whole = last_us < before_us
+    span = (last_us, last_us) if whole else (first_us, before_us - 1)
+    with engine.bars(series_id, series_id, *span) as held:
+        bars = f"SELECT {wanted} FROM {held} WHERE series_id = ? AND ts"
+        if whole:
+            rows = cur.execute(f"{bars} = make_timestamptz(?::BIGINT)", [series_id, last_us]).fetchall()
+        else:
+            rows = cur.execute(
+                f"{bars} >= make_timestamptz(?::BIGINT) AND ts < make_timestamptz(?::BIGINT) "
+                "ORDER BY ts DESC LIMIT 1",
+                [series_id, first_us, before_us],
+            ).fetchall()
     return rows[0] if rows else None
 
 
@@ -224,17 +245,20 @@ def series_days(cur: duckdb.DuckDBPyConnection, series_id: int) -> tuple[Int64s,
     return day, first_us * 1000, last_us * 1000, rows
 
 
-def timestamps(cur: duckdb.DuckDBPyConnection, series_id: int, in_order: bool, rows: int) -> Int64s:
+def timestamps(engine: Engine, entry: Entry) -> Int64s:
     """See :meth:`lazybars.store.Store.timestamps`."""
-    order = "" if in_order else "ORDER BY ts"
-    out = np.empty(rows, np.int64)
+    out = np.empty(entry.info.rows, np.int64)
     at = 0
-    batches = cur.sql(f"SELECT ts FROM bars WHERE series_id = ? {order}", params=[series_id]).to_arrow_reader(
-        _BATCH_ROWS
-    )
-    for batch in batches:
-        out[at : at + batch.num_rows] = np.from_dlpack(batch.column(0).cast(pa.int64()))
-        at += batch.num_rows
+    with engine.cursor() as cur:
+        for held, in_order in engine.stretches(entry, None, None):
+            with held as bars:
+                order = "" if in_order else "ORDER BY ts"
+                rows = cur.sql(
+                    f"SELECT ts FROM {bars} WHERE series_id = ? {order}", params=[entry.info.series_id]
+                )
+                for batch in rows.to_arrow_reader(_BATCH_ROWS):
+                    out[at : at + batch.num_rows] = np.from_dlpack(batch.column(0).cast(pa.int64()))
+                    at += batch.num_rows
     out *= 1000
     return out[:at]
 

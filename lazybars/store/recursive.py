@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lazybars.store.catalog import Entry
+from lazybars.store.engine import Engine
 from lazybars.store.indicators import Indicator
 from lazybars.store.read import Int64s
 from lazybars.store.spans import within
@@ -28,6 +29,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def columns(
+    engine: Engine,
     cur: duckdb.DuckDBPyConnection,
     entry: Entry,
     start_us: int | None,
@@ -38,25 +40,27 @@ def columns(
     needed = "high, low, close" if any(indicator.kind == "atr" for indicator in wanted) else "close"
     until, bounds = within(None, end_us)
     order = "" if entry.in_order else "ORDER BY ts"
-    table = cur.sql(
-        f"SELECT epoch_us(ts), {needed} FROM bars WHERE series_id = ? AND {until} {order}",
-        params=[entry.info.series_id, *bounds],
-    ).to_arrow_table()
+    series_id = entry.info.series_id
+    with engine.bars(series_id, series_id, None, end_us) as bars:
+        table = cur.sql(
+            f"SELECT epoch_us(ts), {needed} FROM {bars} WHERE series_id = ? AND {until} {order}",
+            params=[series_id, *bounds],
+        ).to_arrow_table()
     times_us: Int64s = table.column(0).to_numpy()
     held = dict(zip(needed.split(", "), (column.to_numpy() for column in table.columns[1:]), strict=True))
     close = held["close"]
     out: dict[str, Floats] = {}
     for indicator in wanted:
-        bars = indicator.bars[0]
+        length = indicator.bars[0]
         if indicator.kind == "macd":
             out.update(zip(indicator.columns, _macd(close, *indicator.bars), strict=True))
         elif indicator.kind == "atr":
             ranges = _true_range(held["high"], held["low"], close)
-            out[indicator.name] = _average(ranges, bars, alpha=1 / bars)
+            out[indicator.name] = _average(ranges, length, alpha=1 / length)
         elif indicator.kind == "rsi":
-            out[indicator.name] = _rsi(close, bars)
+            out[indicator.name] = _rsi(close, length)
         else:
-            out[indicator.name] = _average(close, bars, span=bars)
+            out[indicator.name] = _average(close, length, span=length)
     first = 0 if start_us is None else int(np.searchsorted(times_us, start_us))
     return times_us[first:], {name: values[first:] for name, values in out.items()}
 

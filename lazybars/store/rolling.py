@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from lazybars.store.catalog import Entry
 from lazybars.store.days import ZONE
+from lazybars.store.engine import Engine
 from lazybars.store.indicators import Indicator
 from lazybars.store.read import Int64s
 from lazybars.store.spans import day_of, midnight_us, reach_us, within
@@ -32,6 +33,7 @@ _EPSILON = f"'{sys.float_info.epsilon!r}'::DOUBLE"
 
 
 def columns(
+    engine: Engine,
     cur: duckdb.DuckDBPyConnection,
     entry: Entry,
     start_us: int | None,
@@ -50,12 +52,14 @@ def columns(
         first_us = _read_from(cur, entry.info.series_id, start_us, bars)
         held, bounds = within(first_us, end_us)
         expressions = [expression for indicator in indicators for expression in _expressions(indicator)]
+        series_id = entry.info.series_id
         # A query for each kind of window, and no sorting at the end: both carry every column along.
-        table = cur.sql(
-            f"WITH held AS (SELECT * FROM bars WHERE series_id = ? AND {held}) "
-            f"SELECT epoch_us(ts), {', '.join(expressions)} FROM ({query}) WHERE {asked}",
-            params=[entry.info.series_id, *bounds, *start],
-        ).to_arrow_table()
+        with engine.bars(series_id, series_id, first_us, end_us) as bars_sql:
+            table = cur.sql(
+                f"WITH held AS (SELECT * FROM {bars_sql} WHERE series_id = ? AND {held}) "
+                f"SELECT epoch_us(ts), {', '.join(expressions)} FROM ({query}) WHERE {asked}",
+                params=[series_id, *bounds, *start],
+            ).to_arrow_table()
         times_us, *values = (column.to_numpy() for column in table.columns)
         order = np.argsort(times_us)
         names = [column for indicator in indicators for column in indicator.columns]

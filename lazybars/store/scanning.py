@@ -27,13 +27,13 @@ class Scanning(StoreBase):
         asked for, all in one Arrow table that belongs to the caller and lies outside the store's
         memory limit. In a compact store the order is week, series, time.
         """
-        with self._engine.cursor() as cur:
-            return read.scan(cur, first_id, last_id, start_ns, end_ns, columns)
+        return read.scan(self._engine, first_id, last_id, start_ns, end_ns, columns)
 
     def last_before(self, series_id: int, ns: int, columns: Sequence[str]) -> tuple[Any, ...] | None:
         """Internal. (timestamp in ns, *values of the physical columns) of the last row before ``ns``."""
-        with self._engine.cursor() as cur:
-            return read.last_before(cur, series_id, ns, columns)
+        engine = self._engine
+        with engine.cursor() as cur:
+            return read.last_before(engine, cur, series_id, ns, columns)
 
     def sessions(self, series_ids: Sequence[int]) -> tuple[Int64s, Int64s, Int64s]:
         """Internal. (day, first_ns, last_ns) of those series together, one entry per New York date.
@@ -52,8 +52,7 @@ class Scanning(StoreBase):
         """Internal. All timestamps of a series, int64 ns, ascending: 8 bytes a bar in RAM."""
         for entry in self._entries():
             if entry.info.series_id == series_id:
-                with self._engine.cursor() as cur:
-                    return read.timestamps(cur, series_id, entry.in_order, entry.info.rows)
+                return read.timestamps(self._engine, entry)
         raise ConfigError(f"no series has the id {series_id}")
 
     def lower_memory(self, memory_bytes: int) -> int:

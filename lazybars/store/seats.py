@@ -33,9 +33,11 @@ class Seat:
         self.cursor = cursor
         self.lock = threading.RLock()
         self.on_close: Callable[[], None] | None = None
+        self.closed = False
 
     def close(self) -> None:
         with self.lock:
+            self.closed = True
             if self.on_close is not None:
                 self.on_close()
                 self.on_close = None

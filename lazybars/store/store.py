@@ -1,37 +1,31 @@
-"""The store as its users hold it. The work is done next door; here are the names and the order."""
+"""Opening a store, and the one that a DuckDB file is."""
 
 from __future__ import annotations
 
 import os
 import random
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
 
 from lazybars.errors import ConfigError, StoreLocked
-from lazybars.model import AssetKey, SeriesInfo, size_bytes
-from lazybars.store import read
-from lazybars.store.analytics import Analytics
-from lazybars.store.appending import Appending
-from lazybars.store.describing import Describing
+from lazybars.model import is_url, size_bytes
 from lazybars.store.engine import Engine
-from lazybars.store.following import Following
-from lazybars.store.knowing import Knowing
-from lazybars.store.loading import Loading
-from lazybars.store.scanning import Scanning
-from lazybars.store.verify import Finding, verify
-from lazybars.store.writing import Writing
+from lazybars.store.parquet.manifest import NAME as MANIFEST
+from lazybars.store.parquet.store import ParquetStore
+from lazybars.store.sqlstore import Store
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["DuckDBStore", "open_store"]
 
-__all__ = ["Store", "open_store"]
+_CACHE_DIR, _CACHE = "LAZYBARS_CACHE_DIR", "LAZYBARS_CACHE"
 
-_READS = ("SELECT", "EXPLAIN", "PRAGMA", "SET", "CALL")
+
+class DuckDBStore(Store):
+    """Bars of many series in one DuckDB file. Made by :func:`open_store`."""
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Size of the file and its log."""
+        log = self.path + ".wal"
+        return os.path.getsize(self.path) + (os.path.getsize(log) if os.path.exists(log) else 0)
 
 
 def open_store(
@@ -41,13 +35,25 @@ def open_store(
     memory: str | int = "256MB",
     threads: int | None = None,
     wait_s: float = 0.0,
+    cache_dir: str | os.PathLike[str] | None = None,
+    cache: str | int | None = None,
 ) -> Store:
     """Open the store at ``path``; without ``read_only`` it is made where there is none.
 
-    One process may have it open for writing, or any number read-only. ``memory`` is DuckDB's
-    limit ("256MB" or bytes); the process needs some 45 to 85 MB beside it, and what ``read`` and
-    ``scan`` hand out. Opened twice in one process the store is shared and the larger limit holds.
-    ``wait_s`` is how long to wait for another process to let go of the file.
+    What it is goes by the path: one that ends with a slash, or is the directory of one, is a Parquet
+    store; any other path is a DuckDB file. A URL ("s3://bucket/bars", whatever fsspec knows) is a
+    Parquet store that is only read.
+
+    Of a DuckDB file, one process may have it open for writing, or any number read-only. Of a Parquet
+    store one may write and any number read at the same time, each the version that it opened.
+    ``memory`` is DuckDB's limit ("256MB" or bytes); the process needs some 45 to 85 MB beside it, and
+    what ``read`` and ``scan`` hand out. Opened twice in one process the store is shared and the larger
+    limit holds. ``wait_s`` is how long to wait for another process to let go of the store.
+
+    ``cache_dir`` and ``cache`` are for a store at a URL: the folder in which partitions are kept, which
+    processes may share, and the most bytes that it may hold. None: $LAZYBARS_CACHE_DIR, or a
+    private folder that goes with the store; $LAZYBARS_CACHE, or "2GB". Credentials are taken from the
+    environment, as the file system of the URL finds them there.
 
     Raises StoreMissing, StoreLocked, StoreBusy (open in this process the other way), StoreDamaged,
     StoreForeign, StoreNewer.
@@ -57,129 +63,20 @@ def open_store(
         raise ConfigError(f"threads={threads}: at least one")
     if not wait_s >= 0:
         raise ConfigError(f"wait_s={wait_s!r}: give seconds, at least 0")
+    limit = size_bytes(memory)
+    name = os.fspath(path)
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            return Store(Engine.acquire(path, read_only, size_bytes(memory), workers))
+            if is_url(name):
+                held = os.fspath(cache_dir) if cache_dir is not None else os.environ.get(_CACHE_DIR) or None
+                size = size_bytes(cache or os.environ.get(_CACHE) or "2GB", name="cache")
+                return ParquetStore.at_url(name, read_only, limit, workers, (held, size))
+            if name.endswith("/") or os.path.exists(os.path.join(name, MANIFEST)):
+                return ParquetStore.at(name, read_only, limit, workers)
+            return DuckDBStore(Engine.acquire(name, read_only, limit, workers))
         except StoreLocked:
             if time.monotonic() >= deadline:
                 raise
             # Not in step with a reader that lets go of the file from time to time.
             time.sleep(random.uniform(0.002, 0.02))
-
-
-class Store(Writing, Loading, Appending, Following, Knowing, Describing, Analytics, Scanning):
-    """Bars of many series in one DuckDB file. Made by :func:`open_store`; a context manager.
-
-    Every method may be called from any thread: each thread has a cursor of its own. Times given
-    without a zone are New York's. Once closed, every method raises StoreClosed.
-    """
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        state = "" if self._finalizer.alive else " (closed)"
-        return f"<Store {self._shared.path}{state}>"
-
-    def close(self) -> None:
-        """Fold the log into the file and let go of it. May be called twice.
-
-        Ends a compaction in the background, and raises what failed in one that nobody waited for.
-        """
-        if self._finalizer.alive:
-            self._finalizer()
-            job = self._shared.job
-            if job is not None and job.done and job.untold is not None:
-                raise job.untold
-
-    @property
-    def bytes_on_disk(self) -> int:
-        """Size of the file and its log."""
-        log = self.path + ".wal"
-        return os.path.getsize(self.path) + (os.path.getsize(log) if os.path.exists(log) else 0)
-
-    # ------------------------------------------------------------------ read
-
-    def read(
-        self,
-        asset: Any,
-        timestep: str,
-        start: Any = None,
-        end: Any = None,
-        *,
-        quote: Any = None,
-        source: str | None = None,
-        columns: Sequence[str] | None = None,
-    ) -> pa.RecordBatchReader:
-        """Stream a series in time order: ``timestamp`` (microseconds, UTC), then its columns.
-
-        start, end : datetimes, dates or ISO text, both included; a bare date as ``end`` means all
-        of that day in New York. An extra column that is itself called timestamp comes as
-        ``timestamp_``. The reader has a cursor of its own, which it gives back when it is drained
-        or dropped; it must not outlive the store.
-        """
-        entry = self._find(asset, timestep, quote, source)
-        start_us = read.instant_us(start)
-        end_us = read.instant_us(end, end=True)
-        return read.reader(self._engine, entry, start_us, end_us, read.chosen(entry.info, columns))
-
-    def get_historical_prices(
-        self,
-        asset: Any,
-        start: Any = None,
-        end: Any = None,
-        timestep: str = "minute",
-        quote: Any = None,
-        source: str | None = None,
-    ) -> pd.DataFrame:
-        """The bars in [start, end] as a frame, as they were written: values, dtypes, order of columns.
-
-        The index is called "datetime", in New York time, with the resolution that it was written with.
-        """
-        entry = self._find(asset, timestep, quote, source)
-        return read.frame(self._engine, entry, read.instant_us(start), read.instant_us(end, end=True))
-
-    def sql(self, query: str, params: Any = None) -> pa.Table:
-        """The result of a query over ``ohlcv_data``, ``assets``, ``data_sources``, ``cache_ranges``.
-
-        params : values for ``?`` (a sequence) or ``$name`` (a mapping). Meant for reading: what a
-        statement changes in the tables beneath is not checked by anyone, ``verify`` aside. The
-        result is in RAM as a whole, outside the store's memory limit.
-        """
-        engine = self._engine
-        with engine.cursor() as cur:
-            reads = all(statement.type.name in _READS for statement in cur.extract_statements(query))
-        with nullcontext() if reads else engine.unwatched(), engine.cursor() as cur:
-            result = cur.sql(query, params=params)
-            return pa.table({}) if result is None else result.to_arrow_table()
-
-    # --------------------------------------------------------------- catalog
-
-    def series(self) -> list[SeriesInfo]:
-        """Every series that has bars: of preferred sources first, then in the order of first writing."""
-        self._engine  # noqa: B018 - raises where the store is closed
-        return [entry.info for entry in self._catalog.held()]
-
-    def assets(self) -> list[AssetKey]:
-        """Every asset, sorted."""
-        return sorted({info.asset for info in self.series()})
-
-    def find(self, asset: Any, timestep: str, quote: Any = None, source: str | None = None) -> SeriesInfo:
-        """The series meant. Raises UnknownSeries, which names what there is.
-
-        A bare symbol means the stock, or else the only asset of that symbol. ``quote=None`` means
-        the series without quote, the one against USD, or the only one; ``source=None`` the source
-        that :meth:`prefer` puts first, then the series written first.
-        """
-        return self._find(asset, timestep, quote, source).info
-
-    def verify(self) -> list[Finding]:
-        """What of the catalog and the day summary disagrees with the bars. Reads all bars."""
-        with self._engine.cursor() as cur:
-            return verify(cur, self._catalog.entries())

@@ -36,7 +36,7 @@ def frame(
         for kinds, columns in ((rolling.KINDS, rolling.columns), (recursive.KINDS, recursive.columns)):
             own = [indicator for indicator in wanted if indicator.kind in kinds]
             if own:
-                times_us, values = columns(cur, entry, start_us, end_us, own)
+                times_us, values = columns(engine, cur, entry, start_us, end_us, own)
                 found.update(values)
     index = index_of(times_us, entry.info.index_unit)
     order = [column for indicator in wanted for column in indicator.columns]

@@ -8,6 +8,7 @@ import duckdb
 
 from lazybars.store.catalog import Entry
 from lazybars.store.days import BY_DAY
+from lazybars.store.engine import Engine
 from lazybars.store.schema import identifier
 
 __all__ = ["Finding", "verify"]
@@ -22,7 +23,7 @@ class Finding:
     detail: str
 
 
-def verify(cur: duckdb.DuckDBPyConnection, entries: tuple[Entry, ...]) -> list[Finding]:
+def verify(engine: Engine, cur: duckdb.DuckDBPyConnection, entries: tuple[Entry, ...]) -> list[Finding]:
     """Scan every series; gives what is wrong, nothing where all is well. Reads all bars once."""
     out = []
     known = [entry.info.series_id for entry in entries]
@@ -35,7 +36,8 @@ def verify(cur: duckdb.DuckDBPyConnection, entries: tuple[Entry, ...]) -> list[F
     if len(set(known)) < len(known):
         out.append(Finding("series ids", "", "two series of the catalog have the same id"))
     for entry in entries:
-        out += _verify_series(cur, entry)
+        with engine.bars(entry.info.series_id, entry.info.series_id, None, None) as bars:
+            out += _verify_series(cur, entry, bars)
     return out + _verify_ranges(cur)
 
 
@@ -59,7 +61,7 @@ def _verify_ranges(cur: duckdb.DuckDBPyConnection) -> list[Finding]:
     ]
 
 
-def _verify_series(cur: duckdb.DuckDBPyConnection, entry: Entry) -> list[Finding]:
+def _verify_series(cur: duckdb.DuckDBPyConnection, entry: Entry, bars: str) -> list[Finding]:
     info = entry.info
     out = []
 
@@ -70,7 +72,7 @@ def _verify_series(cur: duckdb.DuckDBPyConnection, entry: Entry) -> list[Finding
     rows, first_us, last_us, backward, *counts = cur.execute(
         "SELECT count(*), coalesce(epoch_us(min(ts)), 0), coalesce(epoch_us(max(ts)), 0), count_if(ts <= "
         "before) "
-        f"{present} FROM (SELECT *, lag(ts) OVER () AS before FROM bars WHERE series_id = ?)",
+        f"{present} FROM (SELECT *, lag(ts) OVER () AS before FROM {bars} WHERE series_id = ?)",
         [info.series_id],
     ).fetchall()[0]
     if rows != info.rows:
@@ -81,7 +83,7 @@ def _verify_series(cur: duckdb.DuckDBPyConnection, entry: Entry) -> list[Finding
         )
     if backward:
         repeated = cur.execute(
-            "SELECT count(*) - count(DISTINCT ts) FROM bars WHERE series_id = ?", [info.series_id]
+            f"SELECT count(*) - count(DISTINCT ts) FROM {bars} WHERE series_id = ?", [info.series_id]
         ).fetchall()[0][0]
         if repeated:
             found("duplicates", f"{repeated} timestamps more than once")
@@ -98,7 +100,7 @@ def _verify_series(cur: duckdb.DuckDBPyConnection, entry: Entry) -> list[Finding
                 f"has_null={column.has_null}",
             )
     columns = "day, first_ts, last_ts, rows"
-    true_days = BY_DAY.format(where="series_id = $series")
+    true_days = BY_DAY.format(bars=bars, where="series_id = $series")
     booked = f"SELECT {columns} FROM session_days WHERE series_id = $series"
     wrong = cur.execute(
         f"SELECT count(*) FROM ((SELECT {columns} FROM ({true_days}) EXCEPT ALL {booked}) UNION ALL "

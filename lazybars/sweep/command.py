@@ -27,7 +27,7 @@ _INTERRUPTED = 130
 
 def sweep_command(
     strategy: Annotated[str, typer.Argument(help="strategy.py, strategy.py:Class or module:Class.")],
-    store: Annotated[Path, typer.Option(help="The store.")],
+    store: Annotated[str, typer.Option(help="The store.")],
     start: Annotated[str, typer.Option(help="From when, as 2023-01-03 or 2023-01-03T09:30.")],
     end: Annotated[str, typer.Option(help="Until when.")],
     grid: Annotated[

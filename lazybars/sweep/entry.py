@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lazybars import errors
 from lazybars.budget import split
 from lazybars.errors import CapTooSmall, ConfigError, SweepFailed
-from lazybars.model import asset_key, size_bytes
+from lazybars.model import asset_key, located, size_bytes
 from lazybars.sweep.job import INSIDE, Job
 from lazybars.sweep.named import reference
 from lazybars.sweep.session import Sweep
@@ -58,7 +58,7 @@ def sweep(
     start, end
         Of each backtest: datetimes, dates or ISO 8601. See also `lazybars.walk_forward`.
     store
-        Path of the store; each trial opens it read-only.
+        Path or URL of the store; each trial opens it read-only.
     trials
         A grid, ``{"fast": [5, 10], "slow": [50, 100]}``, or an iterable of dicts, which may be endless.
         Each is a trial's ``parameters``; what was tried in this sweep is not tried again. Values are
@@ -166,7 +166,7 @@ def job_of(
         strategy=reference(strategy),
         start=span.start.isoformat(),
         end=span.end.isoformat(),
-        store=os.path.abspath(os.fsdecode(path)),
+        store=located(path),
         assets=None if named is None else [_asset(one) for one in named],
         backtest=plain(dict(backtest or {}), "backtest"),
         memory_bytes=0,

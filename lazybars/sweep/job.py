@@ -36,7 +36,8 @@ NUMBERS = (
 class Job:
     """One trial, or the rehearsal of a sweep where ``parameters`` is None.
 
-    strategy : see `lazybars.sweep.named.reference`. start, end : ISO 8601. store : an absolute path.
+    strategy : see `lazybars.sweep.named.reference`. start, end : ISO 8601. store : an absolute
+        path, or a URL.
     assets : the universe, as symbols, fields of an ``AssetKey`` or pairs of these; None for the whole store.
     backtest : further arguments of ``Strategy.backtest``.
     memory_bytes : the cap of lazybars in the trial's process.
