@@ -130,6 +130,7 @@ def test_a_backtest_is_the_same(
 
     def run(source: Any, **data: Any) -> tuple[list[Any], pd.DataFrame, pd.DataFrame]:
         _, strategy = cross.run_backtest(source, START, END, parameters={"length": 40}, **QUIET, **data)
+        strategy.broker.data_source.shutdown()
         log = strategy.broker._trade_event_log_df
         return strategy.seen, log[["time", "symbol", "side", "filled_quantity", "price"]], strategy.stats
 
@@ -211,7 +212,7 @@ def test_the_command_line(tmp_path: Path) -> None:
             text=True,
         )
         assert done.returncode == 0, done.stderr
-        return re.sub(r"[0-9.]+ MB, [0-9.]+ bytes a bar", "", done.stdout.replace(store, "STORE"))
+        return re.sub(r"[0-9.,]+ MB, [0-9.,]+ bytes a bar", "", done.stdout.replace(store, "STORE"))
 
     said = say("bars/")
     assert f"{sum(map(len, FRAMES.values())):,} bars in the store" in said

@@ -122,7 +122,7 @@ def test_a_series_that_grows_shows_its_new_rows(start: Start) -> None:
 
 
 def test_a_cap_that_holds_no_segment_says_which_would(start: Start) -> None:
-    run = start(memory=(44 + 24 + 4 + 8 + 1) * MIB, partition="1M")
+    run = start(memory=(44 + 24 + 4 + 8 + 2) * MIB, partition="1M")
     info = kept(run, "A", holed(days=25))
     with pytest.raises(CapTooSmall) as refused:
         run.frame(info)
