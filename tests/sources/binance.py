@@ -46,6 +46,9 @@ class Exchange:
         asked = dict(parse_qsl(parts.query))
         self.requests.append(asked)
         self.failing(len(self.requests))
+        return self._page(asked)
+
+    def _page(self, asked: dict[str, str]) -> list[Any]:
         starts, klines = self._klines(asked["symbol"], asked["interval"])
         first = int(starts.searchsorted(int(asked["startTime"])))
         return klines[first : first + int(asked["limit"])]
