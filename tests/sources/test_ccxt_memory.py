@@ -52,8 +52,8 @@ with in_place(exchange, folder + "/cache"):
     ("coins", "days", "times"),
     [
         pytest.param(2, 40, 0, id="a few"),
-        # As much as the bare source holds of it: some 100 bytes a candle.
-        pytest.param(24, 540, 10, id="ten times the cap", marks=pytest.mark.slow),
+        # What the bare source holds of it, and what it takes to get there.
+        pytest.param(8, 200, 2, id="more than the cap", marks=pytest.mark.slow),
     ],
 )
 def test_the_cap_holds_while_candles_are_downloaded(
