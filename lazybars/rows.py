@@ -202,8 +202,9 @@ class RowGrid:
         return days.starts[bisect_left(days.first_ns, ns)]
 
     def day_of(self, row: int) -> int:
-        """The first instant of the day that a row lies in."""
-        return self.days.first_ns[bisect_right(self.days.starts, row) - 1]
+        """The first instant of the day that a row lies in; of the last day, where the row is yet to come."""
+        day = min(bisect_right(self.days.starts, row), len(self.days.first_ns))
+        return self.days.first_ns[day - 1]
 
 
 def _nobody(start: int, end: int) -> Int64s:

@@ -54,8 +54,8 @@ def LazyBars(
     enabled
         False, or ``LAZYBARS=off`` in the environment: gives ``source`` back, the very same object.
 
-    A source that downloads (Polygon) writes what comes to the store and asks for nothing twice. One that
-    cannot be bounded is passed through as it is, with a warning that says why.
+    A source that downloads (Polygon, CCXT) writes what comes to the store and asks for nothing twice. One
+    that cannot be bounded is passed through as it is, with a warning that says why.
 
     Raises
     ------

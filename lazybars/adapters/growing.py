@@ -8,6 +8,7 @@ move to a finer kind (six times a run at most).
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,8 @@ from lazybars.planning import Demand
 from lazybars.rows import ROW_TIMES, PlainRows, RepairedRows, RowGrid, census, times_between
 
 __all__ = ["GrowingRun"]
+
+_log = logging.getLogger("lazybars")
 
 # No minute bars are older; what is (daily bars of a century) lies in the first partition.
 _FIRST_NS = int(dt.datetime(1990, 1, 1, tzinfo=dt.timezone.utc).timestamp()) * 1_000_000_000
@@ -221,6 +224,13 @@ class GrowingRun(Running):
         if self._feed is not None:
             self._feed.eager[info.label] = reason
         return whole
+
+    def passes(self, label: str, reason: str) -> None:
+        """Take note of a series that the source holds itself."""
+        _log.warning("%s is held in RAM as Lumibot does: %s", label, reason)
+        self._eager[label] = reason
+        if self._feed is not None:
+            self._feed.eager[label] = reason
 
     def adopt(self, items: dict[Any, Any]) -> None:
         """Take note of what a source was given: it is not a download, and stays what it is."""

@@ -6,6 +6,7 @@ bars or coverage are taken for its own. It sees bars and ranges, never a key or 
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import os
 import shutil
@@ -78,6 +79,12 @@ class Vault:
         """Give DuckDB what series with many columns need."""
         most = min(engine_limit_bytes, self._lowered) if self._given is not None else engine_limit_bytes
         self.store.restore_memory(most)
+
+    def under(self, source: str) -> Vault:
+        """The same store for series of another name; closed with this one."""
+        other = copy.copy(self)
+        other.source = source
+        return other
 
     # ---- what is known ----------------------------------------------------------------------------
 

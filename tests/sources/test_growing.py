@@ -121,6 +121,19 @@ def test_a_series_that_grows_shows_its_new_rows(start: Start) -> None:
     pd.testing.assert_frame_equal(rows.rows(0, len(rows)), frame, check_freq=False)
 
 
+@pytest.mark.parametrize("partition", ["1D", "auto"])
+def test_a_series_that_is_not_asked_for_yet_is_read_ahead_also_when_it_is_over(
+    start: Start, partition: str
+) -> None:
+    run = start(partition=partition)
+    rows = {symbol: run.frame(kept(run, symbol, holed(days=2))) for symbol in "AB"}
+    run.advance(ns_of("2024-03-06 12:00"))
+    for minute in range(40):
+        run.advance(ns_of("2024-03-06 12:01") + minute * 60_000_000_000)
+        assert len(rows["A"].rows(-9, len(rows["A"]))) == 9
+    pd.testing.assert_frame_equal(rows["B"].rows(0, 9), holed(days=2).iloc[:9], check_freq=False)
+
+
 def test_a_cap_that_holds_no_segment_says_which_would(start: Start) -> None:
     run = start(memory=(44 + 24 + 4 + 8 + 2) * MIB, partition="1M")
     info = kept(run, "A", holed(days=25))

@@ -21,6 +21,7 @@ _WRAPPED = {
         "lazybars.adapters.sources.polygon",
         "LazyPolygon",
     ),
+    _BACKTESTING + "ccxt_backtesting.CcxtBacktesting": ("lazybars.adapters.sources.ccxt", "LazyCcxt"),
 }
 # Lumibot's class -> why it is passed through.
 _PASSED = {
