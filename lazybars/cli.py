@@ -17,6 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 from rich.table import Table
 
 import lazybars
+from lazybars.comparing.command import compare_command
 from lazybars.errors import ConfigError, LazyBarsError
 from lazybars.forecast.command import plan_command
 from lazybars.importers.command import import_command
@@ -265,6 +266,11 @@ app.command("verify")(verify_command)
 # ---- sweep ----------------------------------------------------------------------------------------
 
 app.command("sweep")(sweep_command)
+
+
+# ---- compare --------------------------------------------------------------------------------------
+
+app.command("compare")(compare_command)
 
 
 # ---- plan -----------------------------------------------------------------------------------------

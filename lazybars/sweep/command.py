@@ -18,7 +18,7 @@ from rich.table import Table
 from lazybars.errors import ConfigError
 from lazybars.sweep.entry import sweep
 from lazybars.sweep.job import TrialResult
-from lazybars.sweep.trials import counted, label
+from lazybars.sweep.trials import counted, label, value_of
 
 __all__ = ["sweep_command"]
 
@@ -125,14 +125,7 @@ def _values(text: str) -> list[Any]:
         except ValueError as error:
             raise ConfigError(f"--grid ...={text} is no JSON list: {error}") from error
         return found
-    return [_value(part) for part in text.split(",")]
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    return [value_of(part) for part in text.split(",")]
 
 
 def _show(results: Sequence[TrialResult], top: int) -> None:

@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Protocol
 
 from lazybars.errors import SweepFailed
-from lazybars.sweep.job import INSIDE, Job, Reply
+from lazybars.sweep.job import INSIDE, Reply
 from lazybars.sweep.worker import JOB, REPLY
 
-__all__ = ["TrialProcess", "run_here", "starting"]
+__all__ = ["TrialProcess", "Work", "quiet_environment", "run_here", "starting"]
 
 _LOOK_S = 0.02
 _MEASURE_S = 0.1
@@ -25,8 +26,8 @@ _TAIL_BYTES = 500
 _HEARD_BYTES = 65536
 # With this process's paths, so that the same modules are found as here.
 _START = (
-    "import sys; _, folder, *sys.path[:] = sys.argv; del sys.argv[1:]; "
-    "from lazybars.sweep.worker import main; main(folder)"
+    "import importlib, sys; _, worker, folder, *sys.path[:] = sys.argv; del sys.argv[1:]; "
+    "importlib.import_module(worker).main(folder)"
 )
 
 
@@ -39,6 +40,17 @@ def starting() -> Iterator[None]:
         raise SweepFailed(f"no process can be started for a trial: {error}") from error
 
 
+class Work(Protocol):
+    """What a process is started for: a trial's `Job`, or other work with a worker of its own."""
+
+    @property
+    def timeout_s(self) -> float | None:
+        """Wall seconds that the process may take; None for no limit."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What travels to the process, as JSON has it."""
+
+
 class TrialProcess:
     """A fresh interpreter with one job. Owner: the thread that polls it.
 
@@ -49,6 +61,10 @@ class TrialProcess:
     ----------
     folder
         An empty directory, for this trial alone; removed with the trial.
+    worker
+        The module whose ``main(folder)`` does the job and leaves its reply in the folder.
+    environment
+        Of the process. None: this one's, without settings of Lumibot's.
 
     Raises
     ------
@@ -56,7 +72,14 @@ class TrialProcess:
         It cannot be started.
     """
 
-    def __init__(self, job: Job, folder: Path) -> None:
+    def __init__(
+        self,
+        job: Work,
+        folder: Path,
+        *,
+        worker: str = "lazybars.sweep.worker",
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self._job = job
         self._folder = folder
         self._started = time.monotonic()
@@ -69,11 +92,11 @@ class TrialProcess:
         with starting():
             (folder / JOB).write_text(json.dumps(told), "utf-8")
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, str(folder), *map(_absolute, sys.path)],
+                [sys.executable, "-P", "-c", _START, worker, str(folder), *map(_absolute, sys.path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env=_environment(folder),
+                env=quiet_environment(folder) if environment is None else environment,
                 start_new_session=True,
             )
         assert self._process.stdin is not None
@@ -174,9 +197,9 @@ class TrialProcess:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def run_here(job: Job, folder: Path) -> Reply:
-    """Run a job in a process of its own and wait for it."""
-    trial = TrialProcess(job, folder)
+def run_here(job: Work, folder: Path, **how: Any) -> Reply:
+    """Run a job in a process of its own and wait for it. ``how``: see `TrialProcess`."""
+    trial = TrialProcess(job, folder, **how)
     try:
         while (reply := trial.poll()) is None:
             time.sleep(_LOOK_S)
@@ -199,7 +222,7 @@ def _peak_bytes(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def quiet_environment(folder: Path) -> dict[str, str]:
     """The caller's environment without settings of Lumibot's that would reach for a broker or a network."""
     ours = {
         name: value

@@ -10,7 +10,7 @@ from typing import Any
 
 from lazybars.errors import ConfigError
 
-__all__ = ["Parameters", "canonical", "counted", "label", "plain", "trials_of"]
+__all__ = ["Parameters", "canonical", "counted", "label", "plain", "trials_of", "value_of"]
 
 Parameters = dict[str, Any]
 
@@ -28,6 +28,14 @@ def counted(trials: int) -> str:
 def label(value: Any) -> str:
     """A parameter's value as text."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def value_of(text: str) -> Any:
+    """A parameter's value from a command line: JSON where it can be, else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def plain(thing: Any, name: str) -> Any:
