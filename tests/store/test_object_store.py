@@ -140,8 +140,8 @@ def test_requests_and_bytes_are_those_that_the_server_saw(url: str, local: Path,
         assert store.traffic.cache_hits == before.cache_hits + 2
 
 
-def test_the_cache_is_bounded_and_evicts(url: str, truth: Any, tmp_path: Path) -> None:
-    largest = max(file.stat().st_size for file in Path(truth.path).parent.parent.rglob("period=*/*.parquet"))
+def test_the_cache_is_bounded_and_evicts(url: str, local: Path, truth: Any, tmp_path: Path) -> None:
+    largest = max(file.stat().st_size for file in local.rglob("period=*/*.parquet"))
     folder = tmp_path / "cache"
     limit = 150_000
     assert limit > largest
