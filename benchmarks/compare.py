@@ -3,7 +3,7 @@
 Every cell (a contestant, with one cap, on one size) is a fresh process that walks the same clock through
 the same generated bars and asks the same requests; what it answered is held against the bars themselves.
 Each cell is a row of a CSV file, and a cell that has its row is not run again. The plots are made from
-the CSV alone. RESULTS.md tells what came of it.
+the CSV alone, and so is the section of RESULTS.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from rich.table import Table
 from benchmarks.contest.cells import Cell, Machine, describe_machine
 from benchmarks.contest.clock import Size, Walk
 from benchmarks.contest.records import UNMEASURED, Record, Records
+from benchmarks.contest.section import BEGIN, END, section_of
 from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks.results import put_between
 from lazybars.errors import ConfigError
 from lazybars.model import size_bytes
 
@@ -165,6 +167,9 @@ def compare(
         int, typer.Option(min=1, help="Run each cell so often and keep the run with the least CPU time.")
     ] = 1,
     plot: Annotated[bool, typer.Option("--plot", help="Only plot what is in the CSV.")] = False,
+    section: Annotated[
+        Path | None, typer.Option(help="Only put the section into this file: benchmarks/RESULTS.md.")
+    ] = None,
     limit_s: Annotated[float, typer.Option(min=0.1, help="Wall seconds that a cell may take.")] = 1800.0,
     ram: Annotated[
         str, typer.Option(help="What a cell may allocate: 8GB. By default 80 % of the free memory.")
@@ -179,9 +184,12 @@ def compare(
     """Compare RAM and latency of whole processes. Ends with 1 where an answer was wrong or a cell failed."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     records = Records(out)
+    if (plot or section is not None) and not len(records):
+        raise ConfigError(f"{out} has no rows to show: run cells first, or give --out")
+    if section is not None:
+        put_between(section, BEGIN, END, section_of(list(records)))
+        return
     if plot:
-        if not len(records):
-            raise ConfigError(f"{out} has no rows to plot: run cells first, or give --out")
         _plot(records, out.parent, console.print)
         return
     names = [name.strip() for name in only.split(",") if name.strip()] or list(
