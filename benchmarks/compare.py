@@ -46,17 +46,18 @@ _FIGURES = ("bars", "calls", "CPU s", "wall s", "start-up s", "CPU us/call", "p5
 def cells_of(
     contestants: Mapping[str, Contestant],
     sizes: Iterable[Size],
-    calls: Iterable[int],
+    calls: Sequence[int] = (),
     caps: Sequence[int] = (),
 ) -> list[Cell]:
     """Every cell: the sizes from the first to the last, and for each all contestants.
 
+    calls : of each size; what is usual for it where there are none.
     caps : only those, in bytes, of contestants that have caps.
     """
     return [
         Cell(name, one, cap, walk)
         for size in sizes
-        for walk in (Walk(size, number) for number in calls)
+        for walk in (Walk(size, number) for number in (calls or (size.usual_calls,)))
         for name, one in contestants.items()
         for cap in (one.caps or (None,))
         if not caps or cap is None or cap in caps
@@ -151,7 +152,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def compare(
     sizes: Annotated[str, typer.Option(help="Bars, or assets x days: 1e6,1e7,100x256.")] = "1e6",
-    calls: Annotated[str, typer.Option(help="Calls of a cell, evenly spread over the clock.")] = "20000",
+    calls: Annotated[
+        str,
+        typer.Option(help="Calls of a cell, evenly spread over the clock; by default a stop in 50 minutes."),
+    ] = "",
     only: Annotated[str, typer.Option(help="Contestants, by comma; all by default.")] = "",
     caps: Annotated[str, typer.Option(help="Caps, by comma: 96MB,128MB; each contestant's by default.")] = "",
     huge: Annotated[
@@ -199,11 +203,10 @@ def compare(
     if unknown:
         raise ConfigError(f"no contestant is called {', '.join(unknown)}: there are {', '.join(CONTESTANTS)}")
     chosen = [HUGE] if huge else [_size(text) for text in sizes.split(",")]
-    given_calls = calls if not huge or calls != "20000" else str(HUGE.assets * HUGE.days)
     cells = cells_of(
         {name: CONTESTANTS[name] for name in names},
         chosen,
-        [_calls(text) for text in given_calls.split(",")],
+        [_calls(text) for text in calls.split(",") if text],
         [size_bytes(cap, name="caps") for cap in caps.split(",") if cap],
     )
     interpreters = {"arcticdb": python_arcticdb, "zipline": python_zipline}
