@@ -3,7 +3,7 @@
 Every cell (a contestant, with one cap, on one size) is a fresh process that walks the same clock through
 the same generated bars and asks the same requests; what it answered is held against the bars themselves.
 Each cell is a row of a CSV file, and a cell that has its row is not run again. The plots are made from
-the CSV alone. RESULTS.md tells what came of it.
+the CSV alone, and so is the section of RESULTS.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from rich.table import Table
 from benchmarks.contest.cells import Cell, Machine, describe_machine
 from benchmarks.contest.clock import Size, Walk
 from benchmarks.contest.records import UNMEASURED, Record, Records
+from benchmarks.contest.section import BEGIN, END, section_of
 from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks.results import put_between
 from lazybars.errors import ConfigError
 from lazybars.model import size_bytes
 
@@ -44,17 +46,18 @@ _FIGURES = ("bars", "calls", "CPU s", "wall s", "start-up s", "CPU us/call", "p5
 def cells_of(
     contestants: Mapping[str, Contestant],
     sizes: Iterable[Size],
-    calls: Iterable[int],
+    calls: Sequence[int] = (),
     caps: Sequence[int] = (),
 ) -> list[Cell]:
     """Every cell: the sizes from the first to the last, and for each all contestants.
 
+    calls : of each size; what is usual for it where there are none.
     caps : only those, in bytes, of contestants that have caps.
     """
     return [
         Cell(name, one, cap, walk)
         for size in sizes
-        for walk in (Walk(size, number) for number in calls)
+        for walk in (Walk(size, number) for number in (calls or (size.usual_calls,)))
         for name, one in contestants.items()
         for cap in (one.caps or (None,))
         if not caps or cap is None or cap in caps
@@ -149,7 +152,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def compare(
     sizes: Annotated[str, typer.Option(help="Bars, or assets x days: 1e6,1e7,100x256.")] = "1e6",
-    calls: Annotated[str, typer.Option(help="Calls of a cell, evenly spread over the clock.")] = "20000",
+    calls: Annotated[
+        str,
+        typer.Option(help="Calls of a cell, evenly spread over the clock; by default a stop in 50 minutes."),
+    ] = "",
     only: Annotated[str, typer.Option(help="Contestants, by comma; all by default.")] = "",
     caps: Annotated[str, typer.Option(help="Caps, by comma: 96MB,128MB; each contestant's by default.")] = "",
     huge: Annotated[
@@ -165,6 +171,9 @@ def compare(
         int, typer.Option(min=1, help="Run each cell so often and keep the run with the least CPU time.")
     ] = 1,
     plot: Annotated[bool, typer.Option("--plot", help="Only plot what is in the CSV.")] = False,
+    section: Annotated[
+        Path | None, typer.Option(help="Only put the section into this file: benchmarks/RESULTS.md.")
+    ] = None,
     limit_s: Annotated[float, typer.Option(min=0.1, help="Wall seconds that a cell may take.")] = 1800.0,
     ram: Annotated[
         str, typer.Option(help="What a cell may allocate: 8GB. By default 80 % of the free memory.")
@@ -179,9 +188,12 @@ def compare(
     """Compare RAM and latency of whole processes. Ends with 1 where an answer was wrong or a cell failed."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     records = Records(out)
+    if (plot or section is not None) and not len(records):
+        raise ConfigError(f"{out} has no rows to show: run cells first, or give --out")
+    if section is not None:
+        put_between(section, BEGIN, END, section_of(list(records)))
+        return
     if plot:
-        if not len(records):
-            raise ConfigError(f"{out} has no rows to plot: run cells first, or give --out")
         _plot(records, out.parent, console.print)
         return
     names = [name.strip() for name in only.split(",") if name.strip()] or list(
@@ -191,11 +203,10 @@ def compare(
     if unknown:
         raise ConfigError(f"no contestant is called {', '.join(unknown)}: there are {', '.join(CONTESTANTS)}")
     chosen = [HUGE] if huge else [_size(text) for text in sizes.split(",")]
-    given_calls = calls if not huge or calls != "20000" else str(HUGE.assets * HUGE.days)
     cells = cells_of(
         {name: CONTESTANTS[name] for name in names},
         chosen,
-        [_calls(text) for text in given_calls.split(",")],
+        [_calls(text) for text in calls.split(",") if text],
         [size_bytes(cap, name="caps") for cap in caps.split(",") if cap],
     )
     interpreters = {"arcticdb": python_arcticdb, "zipline": python_zipline}

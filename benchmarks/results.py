@@ -11,7 +11,9 @@ from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["Result", "describe_machine", "save", "table"]
+from lazybars.errors import ConfigError
+
+__all__ = ["Result", "describe_machine", "put_between", "save", "table"]
 
 _PACKAGES = ("lumibot", "pandas", "numpy", "pyarrow", "duckdb")
 
@@ -68,6 +70,15 @@ def save(results: Sequence[Result], path: Path, universe: str) -> None:
             writer.writerow(["run", "universe", "machine", *names, "met"])
         for result in results:
             writer.writerow([*run, *(getattr(result, name) for name in names), result.met])
+
+
+def put_between(path: Path, begin: str, end: str, made: str) -> None:
+    """Put text between two marks in a file, in place of what is there; ConfigError without the marks."""
+    text = path.read_text("utf-8")
+    at, until = text.find(begin), text.find(end)
+    if not 0 <= at < until:
+        raise ConfigError(f"{path} has no place for the section: put {begin} and {end} into it")
+    path.write_text(f"{text[: at + len(begin)]}\n{made}{text[until:]}", "utf-8")
 
 
 def table(results: Iterable[Result]) -> list[str]:

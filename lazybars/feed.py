@@ -112,6 +112,12 @@ class Feed:
         if self._prefetcher is not None:
             self._prefetcher.stop()
 
+    def rest(self) -> None:
+        """Keep no bars and read none ahead until `start`; what is asked for is still served."""
+        self.stop_reading_ahead()
+        with self.ring.changed:
+            self.ring.clear()
+
     def admit(self, one: Series, table_bytes: int, spare_bytes: int) -> None:
         """Serve a series from now on that was not there before, or that has other rows now.
 

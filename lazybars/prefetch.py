@@ -52,7 +52,8 @@ class Prefetcher:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread and have it read what the clock needs first."""
+        """Start the thread, also once more after `stop`, and have it read what the clock needs first."""
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="lazybars-prefetch", daemon=True)
         self._wanted = True
         self._thread.start()

@@ -80,7 +80,7 @@ def test_the_bars_are_whole_sessions_filled_as_pandas_fills() -> None:
 
 
 def test_a_walk_goes_forward_through_all_of_the_data() -> None:
-    size = Size.parse("1e6")
+    size = Size.parse("20x128")
     assert (size.assets, size.days, size.bars) == (20, 128, 998_400)
     walk = Walk(size, 20_000)
     assert walk.calls == 20_000
@@ -93,6 +93,14 @@ def test_a_walk_goes_forward_through_all_of_the_data() -> None:
     for tick, row in zip(walk.ticks, walk.stops, strict=True):
         assert (tick.first_ns, tick.last_ns) == (grid[row - WINDOW], grid[row - 1])
         assert tick.now_ns == grid[row]
+
+
+def test_more_bars_are_a_longer_history_at_the_same_pace() -> None:
+    sizes = [Size.parse(text) for text in ("1e6", "1e7", "1e8")]
+    assert [size.assets for size in sizes] == [100] * 3
+    for size in sizes:
+        (cell,) = cells_of({"duckdb": CONTESTANTS["duckdb"]}, [size])
+        assert np.diff(cell.walk.stops).mean() == pytest.approx(50, rel=0.05)
 
 
 def test_more_calls_than_there_are_minutes_ask_at_every_minute() -> None:

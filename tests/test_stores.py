@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from support import minutes
+from support import minutes, prefetchers
 
 import lazybars
 from lazybars import LazyBars, iterate, open_store, sweep
@@ -130,7 +130,7 @@ def test_a_backtest_is_the_same(
 
     def run(source: Any, **data: Any) -> tuple[list[Any], pd.DataFrame, pd.DataFrame]:
         _, strategy = cross.run_backtest(source, START, END, parameters={"length": 40}, **QUIET, **data)
-        strategy.broker.data_source.shutdown()
+        assert not prefetchers(), "Lumibot keeps its source"
         log = strategy.broker._trade_event_log_df
         return strategy.seen, log[["time", "symbol", "side", "filled_quantity", "price"]], strategy.stats
 

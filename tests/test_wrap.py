@@ -423,6 +423,34 @@ def test_shutdown_may_be_called_twice(nothing_left: Path) -> None:
     assert not [*nothing_left.iterdir()]
 
 
+@pytest.mark.parametrize("how", ["the clock gets there", "the end is moved to the clock"])
+def test_a_backtest_that_is_over_holds_no_bars_and_still_answers(
+    running: Callable[[Any], Any], path: Path, how: str
+) -> None:
+    source = running(made(LazyBars(PandasDataBacktesting, store=path)))
+    plain = made(PandasDataBacktesting, given())
+    plain.load_data()
+    assert prefetchers()
+    assert last_closes(source)
+    assert source.lazy.stats().resident_bytes > 0
+    if how == "the clock gets there":
+        now = source.datetime_end
+        source._update_datetime(now)
+    else:
+        now = source.get_datetime()
+        source.datetime_end = now
+    plain._update_datetime(now)
+    assert not prefetchers()
+    assert source.lazy.stats().resident_bytes == 0
+    assert source.datetime_end == now
+    assert last_closes(source) == last_closes(plain)
+    # Back again, it reads ahead again.
+    source._update_datetime(FRAMES["AAA"].index[80].to_pydatetime())
+    plain._update_datetime(FRAMES["AAA"].index[80].to_pydatetime())
+    assert prefetchers()
+    assert last_closes(source) == last_closes(plain)
+
+
 def test_shutdown_before_load_data_is_fine(nothing_left: Path) -> None:
     source = made(LazyBars(PandasDataBacktesting), given())
     source.shutdown()

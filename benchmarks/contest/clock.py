@@ -17,7 +17,9 @@ FIRST_DAY = dt.date(2023, 1, 2)
 SESSION_MINUTES = 390
 WINDOW = 60
 _NEW_YORK = ZoneInfo("America/New_York")
-_MANY_BARS = 5_000_000
+_ASSETS = 100
+# A stop of the clock for so many minutes of the sessions, where no number of calls is given.
+_PACE_MINUTES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +44,16 @@ class Size:
 
     @classmethod
     def parse(cls, text: str) -> Size:
-        """ "20x128" (assets x days), or bars: "1e7" are 100 assets, up to 5 million are 20.
+        """ "20x128" (assets x days), or bars of 100 assets: "1e7" are 256 days of each.
 
+        So that more bars are a longer history and not a wider universe, whose working set grows too.
         Raises ValueError where it is neither, or less than an asset and two days.
         """
         if "x" in text:
             assets, days = (int(part) for part in text.split("x"))
         else:
-            bars = int(float(text))
-            assets = 100 if bars >= _MANY_BARS else 20
-            days = round(bars / (assets * SESSION_MINUTES))
+            assets = _ASSETS
+            days = round(int(float(text)) / (assets * SESSION_MINUTES))
         if assets < 1 or days < 2:
             raise ValueError(f"{text!r} is {assets} assets x {days} days: at least 1 x 2 are needed")
         return cls(assets, days)
@@ -62,6 +64,11 @@ class Size:
     @property
     def bars(self) -> int:
         return self.assets * self.days * SESSION_MINUTES
+
+    @property
+    def usual_calls(self) -> int:
+        """Every asset asked once in 50 minutes: the same pace, however long the history is."""
+        return self.bars // _PACE_MINUTES
 
     @property
     def symbols(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lazybars.errors import ConfigError
+from benchmarks.results import put_between
 
 from .rows import Row
 
@@ -34,11 +34,7 @@ def wrong(rows: Sequence[Row]) -> list[str]:
 
 def put_section(path: Path, rows: Sequence[Row]) -> None:
     """Put the section between its marks in a file, in place of what is there; ConfigError without marks."""
-    text = path.read_text("utf-8")
-    begin, end = text.find(_BEGIN), text.find(_END)
-    if not 0 <= begin < end:
-        raise ConfigError(f"{path} has no place for the section: put {_BEGIN} and {_END} into it")
-    path.write_text(f"{text[: begin + len(_BEGIN)]}\n{section_of(rows)}{text[end:]}", "utf-8")
+    put_between(path, _BEGIN, _END, section_of(rows))
 
 
 def section_of(rows: Sequence[Row]) -> str:

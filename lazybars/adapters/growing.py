@@ -327,8 +327,7 @@ class GrowingRun(Running):
             member = self._members[series_id]
             self._serve(member.grid, one, feed)
             member.bind(feed, one)
-        self._feed = feed
-        feed.start()
+        self._serve_from(feed)
 
     @staticmethod
     def _serve(grid: RowGrid, one: Rows, feed: Feed) -> None:

@@ -8,12 +8,9 @@ sets attributes on its source. All of Lumibot's private expectations of a source
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -23,17 +20,14 @@ from lumibot.data_sources import PandasData
 from lumibot.entities import Asset, Bars, Data
 from lumibot.tools.helpers import parse_timestep_qty_and_unit
 
+from lazybars.adapters.clocked import LazyClock
 from lazybars.adapters.instants import exact_ns
 from lazybars.adapters.lumibot_data import LazyData
 from lazybars.adapters.recorder import quicken
 from lazybars.adapters.run import Run
-from lazybars.adapters.running import Running
 from lazybars.config import Knobs
-from lazybars.journal import Regret
-from lazybars.planning import Plan
-from lazybars.stats import Stats
 
-__all__ = ["LazyMixin", "LazyView"]
+__all__ = ["LazyMixin"]
 
 
 @dataclass(slots=True)
@@ -70,38 +64,8 @@ _SKIPPED = frozenset(
 _ROUTES = 16
 
 
-class LazyView:
-    """What `source.lazy` shows: the run's plan and its figures. Any thread."""
-
-    def __init__(self, run: Running) -> None:
-        self._run = run
-
-    def plan(self) -> Plan:
-        """What the run needs and how the cap is split; before or after ``load_data``."""
-        return self._run.plan()
-
-    def stats(self) -> Stats:
-        """The figures so far."""
-        return self._run.stats()
-
-    def regret(self) -> Regret:
-        """How well the run could have gone: its requests replayed under Belady's rule and LRU."""
-        return self._run.regret()
-
-    def report(self, path: str | os.PathLike[str], title: str = "Backtest") -> Path:
-        """Write the run so far as one page of HTML that needs no network; returns its path.
-
-        During a run, or after it. Brings Plotly in, which takes some 40 MB beside the cap.
-        """
-        return self._run.report(path, title)
-
-
-class LazyMixin(PandasData):
-    """Put in front of ``PandasData`` or a subclass by `lazybars.LazyBars`.
-
-    Owner: the backtest. ``shutdown()``, or its collection, ends the prefetch thread and removes
-    what is private to the run.
-    """
+class LazyMixin(LazyClock, PandasData):
+    """Put in front of ``PandasData`` or a subclass by `lazybars.LazyBars`."""
 
     _lazy_knobs: ClassVar[Knobs]
     _lazy_direct: ClassVar[bool] = True
@@ -122,11 +86,10 @@ class LazyMixin(PandasData):
         self._date_index = self.__dict__.pop("_date_index", None)
         if "_market_input_evidence" in self.__dict__:
             self._market_input_evidence = self.__dict__.pop("_market_input_evidence")
-        self._lazy_run = run = self._lazy_make_run()
+        self._lazy_begin(run := self._lazy_make_run())
         self._lazy_routes: dict[tuple[int, Any, int], _Route] = {}
         # How many items the store had when it was last seen whether any can have a split, and whether.
         self._lazy_split_items: tuple[int, bool] | None = None
-        self._lazy_end = weakref.finalize(self, run.close)
         try:
             run.adopt(self.pandas_data)
         except BaseException:
@@ -136,11 +99,6 @@ class LazyMixin(PandasData):
 
     def _lazy_make_run(self) -> Run:
         return Run(self._lazy_knobs)
-
-    @property
-    def lazy(self) -> LazyView:
-        """The run's plan and figures."""
-        return LazyView(self._lazy_run)
 
     # ---- start and end ---------------------------------------------------------------------
 
@@ -222,18 +180,6 @@ class LazyMixin(PandasData):
             finally:
                 self._date_index = None
         return super().get_trading_days_pandas()
-
-    def shutdown(self) -> None:
-        """End the prefetch thread, then what Lumibot ends. Repeatable."""
-        self._lazy_end()
-        super().shutdown()
-
-    # ---- the clock ------------------------------------------------------------------------------
-
-    def _update_datetime(self, new_datetime: Any, *args: Any, **kwargs: Any) -> Any:
-        answer = super()._update_datetime(new_datetime, *args, **kwargs)
-        self._lazy_run.advance(exact_ns(new_datetime, LUMIBOT_DEFAULT_PYTZ))
-        return answer
 
     # ---- questions ------------------------------------------------------------------------------
 

@@ -195,11 +195,11 @@ class Run(Running):
         self._forget_rows()
         self._universe = universe
         feed = self._place(lazies, universe, now_ns)
-        self._feed = feed
         self._placed = {id(data): data for data in items}
         feed.eager.update(self._eager)
         feed.held.update(self._held)
-        feed.start()
+        self._end_ns = end_ns
+        self._serve_from(feed)
         if self._knobs.live:
             self._live = LiveLine(now_ns, end_ns, self._split.cap_bytes)
 

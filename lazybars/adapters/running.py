@@ -26,6 +26,7 @@ from lazybars.stats import Stats, rss_bytes
 __all__ = ["Running", "no_figures"]
 
 _log = logging.getLogger("lazybars")
+_NO_END_NS = 1 << 62
 _COUNTS = tuple(
     field.name for field in fields(Stats) if field.name not in ("cap_bytes", "stall_s", "eager", "held")
 )
@@ -55,21 +56,46 @@ class Running:
         self._feed: Feed | None = None
         self._plan: Plan | None = None
         self._live: LiveLine | None = None
+        self._end_ns = _NO_END_NS
+        self._resting = False
 
     def _note_eager(self, label: str, reason: str, data: Data) -> None:
         megabytes = bytes_held([data]) / 1e6
         _log.warning("%s is held in RAM as Lumibot does (%.1f MB): %s", label, megabytes, reason)
         self._eager[label] = reason
 
+    def _serve_from(self, feed: Feed) -> None:
+        """From now on; it begins to read ahead, unless the backtest is over."""
+        self._feed = feed
+        if not self._resting:
+            feed.start()
+
     def advance(self, now_ns: int) -> None:
         """The backtest's clock has moved."""
         feed = self._feed
         if feed is not None:
             feed.advance(now_ns)
+            if self._resting != (now_ns >= self._end_ns):
+                self._turn(feed)
             if self._live is not None:
                 booked = feed.ledger.split.reserved_bytes + feed.ledger.booked_bytes
                 asked = feed.log.accesses
                 self._live.update(now_ns, booked, feed.hits() / asked if asked else 0.0, feed.stall_s)
+
+    def ends(self, end_ns: int) -> None:
+        """The backtest is over when its clock gets there: now, where it is there already."""
+        self._end_ns = end_ns
+        feed = self._feed
+        if feed is not None and self._resting != (feed.schedule.now_ns >= end_ns):
+            self._turn(feed)
+
+    def _turn(self, feed: Feed) -> None:
+        """To rest at the end: Lumibot keeps the source of a backtest for as long as the process lives."""
+        self._resting = not self._resting
+        if self._resting:
+            feed.rest()
+        else:
+            feed.start()
 
     @contextmanager
     def failures(self) -> Iterator[None]:

@@ -1,27 +1,18 @@
-"""What the mixins of sources share that keep plain DataFrames: the run, the clock, the end."""
+"""What the mixins of sources share that keep plain DataFrames: how they are made and fail."""
 
 from __future__ import annotations
 
-import weakref
 from typing import Any, ClassVar
 
-from lumibot.constants import LUMIBOT_DEFAULT_PYTZ
-from lumibot.data_sources import DataSourceBacktesting
-
+from lazybars.adapters.clocked import LazyClock
 from lazybars.adapters.growing import GrowingRun
-from lazybars.adapters.instants import exact_ns
-from lazybars.adapters.lumibot_source import LazyView
 from lazybars.config import Knobs
 
 __all__ = ["LazyPlain"]
 
 
-class LazyPlain(DataSourceBacktesting):
-    """Put in front of a source that is no ``PandasData``, by way of a mixin that makes its run.
-
-    Owner: the backtest. ``shutdown()``, or its collection, ends the prefetch thread and removes
-    what is private to the run.
-    """
+class LazyPlain(LazyClock):
+    """Put in front of a source that is no ``PandasData``, by way of a mixin that makes its run."""
 
     _lazy_knobs: ClassVar[Knobs]
     _lazy_run: GrowingRun
@@ -46,26 +37,10 @@ class LazyPlain(DataSourceBacktesting):
     def _lazy_adopt(self) -> None:
         # What an instance has loaded before it was wrapped is let go of, and shown from the store.
         self._data_store: dict[Any, Any] = {}
-        self._lazy_run = run = self._lazy_make_run()
-        self._lazy_end = weakref.finalize(self, run.close)
+        self._lazy_begin(self._lazy_make_run())
 
     def _lazy_make_run(self) -> GrowingRun:
         raise NotImplementedError
-
-    @property
-    def lazy(self) -> LazyView:
-        """The run's plan and figures."""
-        return LazyView(self._lazy_run)
-
-    def shutdown(self) -> None:
-        """End the prefetch thread, then what Lumibot ends. Repeatable."""
-        self._lazy_end()
-        super().shutdown()
-
-    def _update_datetime(self, new_datetime: Any, *args: Any, **kwargs: Any) -> Any:
-        answer = super()._update_datetime(new_datetime, *args, **kwargs)
-        self._lazy_run.advance(exact_ns(new_datetime, LUMIBOT_DEFAULT_PYTZ))
-        return answer
 
     # Where Lumibot swallows what its loader raises, an error of lazybars is raised again.
 
