@@ -77,7 +77,7 @@ def measured(kept: Kept, symbols: int, rounds: int, say: Callable[[str], None]) 
 
     words = "50 to 80 % less memory"
     backtest_bytes = peak_bytes(kept, "backtest", "lazy")
-    yield claim(words, "a backtest's bars, cap 64 MB", "MB", backtest_bytes / 1e6, "eager Lumibot",
+    yield claim(words, "a backtest's bars, cap 72 MB", "MB", backtest_bytes / 1e6, "eager Lumibot",
                 peak_bytes(kept, "backtest", "other") / 1e6, "%", 50)  # fmt: skip
     for work in ("month of an asset", "month of all"):
         lazy, other = (peak_bytes(kept, work, side) / 1e6 for side in ("lazy", "other"))

@@ -155,7 +155,7 @@ for noon in days + pandas.Timedelta(hours=12):
         assert len(source.get_historical_prices(Asset(symbol), 60, 'minute', quote=USD).df) == 60
 """
 _MEMORY = "32MB"
-_CAP = "64MB"
+_CAP = "72MB"
 # Lumibot reads its settings once, and would look for a broker's.
 _LUMIBOT = {
     "BACKTESTING_DATA_SOURCE": "none",

@@ -114,7 +114,12 @@ class Ring:
 
     def settle(self) -> None:
         """Take note of all requests so far. The lock is held."""
-        self._asked += self.log.settle()
+        asked = self.log.settle()
+        if self._order_epoch == self.log.epoch:
+            self._asked += asked
+        else:  # the order will be made anew; what has long been let go of is not to be kept for it
+            self._asked.clear()
+            self._order.clear()
 
     def begin(self, page: Page, *, spare_nearer: bool) -> bool:
         """Book a page that is to be read, evicting to make room. The lock is held.
@@ -195,7 +200,8 @@ class Ring:
         page.state = State.READY
         page.loaded = page.used = self.log.serial
         self.ledger.settle(page.nbytes)
-        self._asked.append(page)
+        if self._order_epoch == self.log.epoch:
+            self._asked.append(page)
         if self._diary is not None:
             self._diary.came(page.key[1], page.nbytes, page.prefetched)
         self.changed.notify_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import numpy as np
@@ -168,6 +169,27 @@ def test_what_is_never_used_again_is_dropped(ring: Ring, clockwork: Clockwork) -
     with ring.changed:
         ring.drop_dead()
     assert (dead.state, alive.state) == (State.GONE, State.READY)
+
+
+def test_a_ring_that_is_never_full_forgets_what_was_dropped(ring: Ring, clockwork: Clockwork) -> None:
+    """A long run drops far more pages than it ever holds."""
+
+    def alive() -> int:
+        gc.collect()
+        return sum(type(one) is Page for one in gc.get_objects())
+
+    before = alive()
+    for number in range(200):
+        new = resident(ring, number)
+        with ring.changed:
+            ring.log.advance()
+            ring.log.touched.append(new)
+        del new
+        clockwork.next_use[number] = NEVER
+        with ring.changed:
+            ring.drop_dead()
+    assert not ring.pages
+    assert alive() - before < 10
 
 
 def test_a_reader_keeps_its_rows_through_an_eviction(ring: Ring) -> None:

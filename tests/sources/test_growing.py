@@ -93,7 +93,7 @@ def test_a_span_shows_the_rows_in_it_and_a_longer_one_grows(start: Start) -> Non
 
 def test_whatever_has_come_is_served_under_one_cap(start: Start) -> None:
     frames = {f"S{n:02d}": holed(n, days=20) for n in range(24)}
-    run = start(memory=86 * MIB)
+    run = start(memory=90 * MIB)
     seen = {}
     for symbol, frame in frames.items():
         seen[symbol] = run.frame(kept(run, symbol, frame))
@@ -135,7 +135,7 @@ def test_a_series_that_is_not_asked_for_yet_is_read_ahead_also_when_it_is_over(
 
 
 def test_a_cap_that_holds_no_segment_says_which_would(start: Start) -> None:
-    run = start(memory=(44 + 24 + 4 + 8 + 2) * MIB, partition="1M")
+    run = start(memory=(48 + 24 + 4 + 8 + 2) * MIB, partition="1M")
     info = kept(run, "A", holed(days=25))
     with pytest.raises(CapTooSmall) as refused:
         run.frame(info)
