@@ -15,12 +15,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import benchmarks
 from benchmarks.compare import cells_of, run
 from benchmarks.contest.cells import Machine
 from benchmarks.contest.clock import WINDOW, Size, Walk
 from benchmarks.contest.records import Record, Records
+from benchmarks.contest.section import BEGIN, END, section_of
 from benchmarks.contest.stores import NoRoom, Stores, filled
 from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks.results import put_between
 from lazybars.demo.universes import Generated
 
 _ROOT = Path(__file__).parents[1]
@@ -93,6 +96,14 @@ def test_a_walk_goes_forward_through_all_of_the_data() -> None:
     for tick, row in zip(walk.ticks, walk.stops, strict=True):
         assert (tick.first_ns, tick.last_ns) == (grid[row - WINDOW], grid[row - 1])
         assert tick.now_ns == grid[row]
+
+
+def test_the_section_is_that_of_its_file(tmp_path: Path) -> None:
+    root = Path(benchmarks.__file__).parent
+    page = tmp_path / "RESULTS.md"
+    page.write_text((root / "RESULTS.md").read_text())
+    put_between(page, BEGIN, END, section_of(list(Records(root / "results/compare.csv"))))
+    assert page.read_text() == (root / "RESULTS.md").read_text()
 
 
 def test_more_bars_are_a_longer_history_at_the_same_pace() -> None:
@@ -310,7 +321,7 @@ def test_a_cap_that_is_too_small_is_a_row(machine: Machine, tmp_path: Path) -> N
         (("--only", "duckdb,excel"), "no contestant is called excel"),
         (("--caps", "lots"), "caps='lots'"),
         (("--python-zipline", "/no/such/python"), "--python-zipline"),
-        (("--plot",), "no rows to plot"),
+        (("--plot",), "no rows to show"),
     ],
 )
 def test_a_setting_that_cannot_be_meant_is_one_line(

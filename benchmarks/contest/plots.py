@@ -37,10 +37,10 @@ def plot(rows: Sequence[Record], folder: Path) -> list[Path]:
     """Write ram.png, time.png, latency.png and, where some size was walked with several numbers of calls,
     calls.png; gives their paths. Rows that are not "ok" are named below the picture that they miss in."""
     folder.mkdir(parents=True, exist_ok=True)
-    calls, _ = Counter(row.calls for row in rows).most_common(1)[0]
-    usual = [row for row in rows if row.calls == calls]
+    pace, _ = Counter(_pace(row) for row in rows).most_common(1)[0]
+    usual = [row for row in rows if _pace(row) == pace]
     styles = _styles(rows)
-    what = f"{calls:,} calls for 60 minute bars, spread over the whole clock"
+    what = f"60 minute bars of an asset, once in {pace:,g} minutes of the clock"
     figures = {
         "ram": _lines(usual, styles, "bars", _peak, f"Peak RAM over the imports'; {what}", "MB"),
         "time": _lines(usual, styles, "bars", _cpu, f"CPU of the whole cell, start-up included; {what}", "s"),
@@ -57,6 +57,11 @@ def plot(rows: Sequence[Record], folder: Path) -> list[Path]:
         paths.append(folder / f"{name}.png")
         figure.savefig(paths[-1], dpi=_DPI)
     return paths
+
+
+def _pace(row: Record) -> float:
+    """Minutes from one call for an asset to the next, in two digits: not every pace divides every history."""
+    return float(f"{row.bars / row.calls:.2g}")
 
 
 def _peak(row: Record) -> float | None:
