@@ -317,7 +317,7 @@ def test_a_cap_that_leaves_no_room_is_refused_when_the_source_is_made(polygon: V
 def test_a_cap_too_small_for_what_came_is_raised_also_where_lumibot_swallows(
     polygon: Vendor, method: str
 ) -> None:
-    cls = LazyBars(PolygonDataBacktesting, memory="126MB", partition="1Y")
+    cls = LazyBars(PolygonDataBacktesting, memory="130MB", partition="1Y")
     source = cls(day("2026-03-08"), day("2026-03-22"), api_key=KEY, show_progress_bar=False)
     args = (60, "minute") if method == "get_historical_prices" else ()
     source._update_datetime(next(moments("2026-03-09 10:00", "2026-03-09 10:00", "1h")))
