@@ -10,7 +10,6 @@ import logging
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ from lazybars.budget import Ledger, Split
 from lazybars.diary import Diary
 from lazybars.errors import LazyBarsError, PrefetchFailed
 from lazybars.eviction import Policy
+from lazybars.handed_out import HandedOut
 from lazybars.journal import Sample
 from lazybars.loader import Loader, Source
 from lazybars.model import Traffic
@@ -93,8 +93,7 @@ class Feed:
         self._start_rss_bytes = start_rss_bytes
         self._began_s = time.perf_counter()
         self._wake_from_ns = self._wake_until_ns = now_ns
-        self._pinned: list[weakref.ref[Any]] = []
-        self._prune_at = 4096
+        self.handed_out = HandedOut()
         self._prefetcher: Prefetcher | None = None
         if prefetch:
             self._prefetcher = Prefetcher(
@@ -327,13 +326,6 @@ class Feed:
         self.failure = error
         return error
 
-    def pin(self, values: Any) -> None:
-        """Remember a handed-out array, to count it for as long as it lives."""
-        self._pinned.append(weakref.ref(values))
-        if len(self._pinned) >= self._prune_at:
-            self._pinned = [ref for ref in self._pinned if ref() is not None]
-            self._prune_at = max(4096, 2 * len(self._pinned))
-
     def note_eager(self, label: str, reason: str, nbytes: int) -> None:
         """A series is held whole from now on, outside the cap: said once, and in `stats`."""
         if label not in self.eager:
@@ -342,7 +334,6 @@ class Feed:
 
     def stats(self) -> Stats:
         """A consistent snapshot; any thread."""
-        pinned = sum(values.nbytes for ref in list(self._pinned) if (values := ref()) is not None)
         traffic = getattr(self._source, "traffic", None) or Traffic()
         with self.ring.changed:
             self.ring.settle()
@@ -351,7 +342,7 @@ class Feed:
                 resident_bytes=self.ledger.resident_bytes,
                 in_flight_bytes=self.ledger.in_flight_bytes,
                 table_bytes=self.ledger.table_bytes,
-                pinned_bytes=pinned,
+                pinned_bytes=self.handed_out.nbytes,
                 peak_bytes=self.ledger.peak_bytes,
                 peak_rss_bytes=max(peak_rss_bytes() - self._start_rss_bytes, 0),
                 calls=self.calls,

@@ -70,7 +70,10 @@ def _status_bytes(field: str) -> int:
 
 def rss_bytes() -> int:
     """The process's resident set now (Linux; 0 elsewhere)."""
-    return _status_bytes("VmRSS")
+    statm = Path("/proc/self/statm")  # shorter than status, and a run asks a thousand times
+    if os.name != "posix" or not statm.exists():
+        return 0
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def peak_rss_bytes() -> int:

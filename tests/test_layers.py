@@ -37,6 +37,7 @@ FLOORS: dict[str, tuple[int, str]] = {
     "rows": (1, "blocks grid layout model partition repair series"),
     "config": (1, "errors eviction model partition"),
     "access": (1, ""),
+    "handed_out": (1, ""),
     "diary": (1, "journal"),
     "replay": (1, "access journal"),
     "budget": (2, "errors"),
@@ -47,8 +48,8 @@ FLOORS: dict[str, tuple[int, str]] = {
     "prefetch": (3, "loader ring schedule series"),
     "feed": (
         4,
-        "access budget diary errors eviction journal loader model partition prefetch repair ring schedule "
-        "series stats",
+        "access budget diary errors eviction handed_out journal loader model partition prefetch repair ring "
+        "schedule series stats",
     ),
     "report": (4, "errors journal partition stats"),
     "live": (4, "partition"),

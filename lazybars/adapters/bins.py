@@ -150,17 +150,17 @@ class _Head:
         self.begin = begin
         self.stop = stop
         self.values = np.empty((len(rule.columns), stop - begin))
-        for out, row, how in zip(self.values, rule.columns, rule.how, strict=True):
+        for out, row, how, exact in zip(self.values, rule.columns, rule.how, rule.exact, strict=True):
             rows = block[row]
             if how == "first":
                 out[:] = rows
             elif how == "last":
                 out[:] = rows[-1]
             elif how == "sum":
-                if not _sums_exactly(rows):
-                    out[:] = [kahan_sums(rows[at:], _ONE_BIN)[0] for at in range(len(rows))]
-                else:
+                if exact or _sums_exactly(rows):
                     np.add.accumulate(rows[::-1], out=out[::-1])
+                else:
+                    out[:] = [kahan_sums(rows[at:], _ONE_BIN)[0] for at in range(len(rows))]
             else:
                 (np.maximum if how == "max" else np.minimum).accumulate(rows[::-1], out=out[::-1])
                 if not out.all() and np.signbit(rows).any():  # of 0.0 and -0.0 the first, not the last
@@ -238,16 +238,21 @@ class BinTable:
         last = bisect_right(edges, end) - 1
         if last < first:  # all in one bin
             label = self._label(self._bin_of(start))
-            return self._cut(start, end) if label <= until_ns else self._values[:, :0].copy()
-        kept = bisect_right(self._labels, until_ns, first, last)
-        pieces = [self._values[:, max(kept - count, first) : kept]]
-        if start < edges[first] and kept - first < count and self._label(self._bin_of(start)) <= until_ns:
-            pieces.insert(0, self._cut_head(start, edges[first]))
-        if edges[last] < end:
-            label = self._labels[last] if last < len(self._labels) else self._label(self._bin_of(edges[last]))
-            if label <= until_ns:
-                pieces.append(self._cut(edges[last], end))
-        return np.concatenate(pieces, axis=1)[:, -count:]
+            return self._cut(start, end)[:, None] if label <= until_ns else self._values[:, :0].copy()
+        labels = self._labels
+        kept = bisect_right(labels, until_ns, first, last)
+        ends_cut = edges[last] < end and labels[last] <= until_ns
+        whole = max(kept - count + ends_cut, first)
+        begins_cut = start < edges[first] and kept - whole + ends_cut < count
+        if begins_cut and kept == first:
+            begins_cut = self._label(self._bin_of(start)) <= until_ns
+        out = np.empty((len(self._values), begins_cut + kept - whole + ends_cut))
+        out[:, begins_cut : begins_cut + kept - whole] = self._values[:, whole:kept]
+        if begins_cut:
+            out[:, 0] = self._cut_head(start, edges[first])
+        if ends_cut:
+            out[:, -1] = self._cut(edges[last], end)
+        return out
 
     def labels_ns(self, start: int, end: int) -> Int64s:
         """The start of every bin that has rows in [start, end), which `values` has looked through."""
@@ -308,7 +313,7 @@ class BinTable:
         return values
 
     def _cut_head(self, start: int, stop: int) -> Float64s:
-        """The values of rows [start, stop), the end of a bin; shape (columns, 1)."""
+        """The values of rows [start, stop), the end of a bin; shape (columns,)."""
         if stop - start > _HEAD_ROWS:
             return self._cut(start, stop)
         head = self._head
@@ -317,13 +322,12 @@ class BinTable:
             if head.values.nbytes > self._head_bytes:
                 self._head_bytes = head.values.nbytes
                 self.changed = True
-        at = start - head.begin
-        return head.values[:, at : at + 1]
+        return head.values[:, start - head.begin]
 
     def _cut(self, start: int, end: int) -> Float64s:
-        """The values of rows [start, end) of one bin; shape (columns, 1)."""
+        """The values of rows [start, end) of one bin; shape (columns,)."""
         block = self._rows(start, end)
-        out = np.empty((len(self.rule.columns), 1))
+        out = np.empty(len(self.rule.columns))
         for at, (row, how, exact) in enumerate(
             zip(self.rule.columns, self.rule.how, self.rule.exact, strict=True)
         ):
@@ -333,10 +337,10 @@ class BinTable:
             elif how == "last":
                 out[at] = values[-1]
             elif how == "sum":
-                out[at] = values.sum() if exact else kahan_sums(values, _ONE_BIN)
+                out[at] = values.sum() if exact else kahan_sums(values, _ONE_BIN)[0]
             else:
                 found = values.max() if how == "max" else values.min()
-                out[at] = found if found else _extremes(values, _ONE_BIN, how)
+                out[at] = found if found else _extremes(values, _ONE_BIN, how)[0]
         return out
 
     def _aggregate(self, block: Float64s, heads: npt.NDArray[np.intp]) -> Float64s:

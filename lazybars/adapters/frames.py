@@ -164,8 +164,8 @@ class FrameMaker:
         )
 
     def frame(self, block: Float64s, index: pd.DatetimeIndex) -> pd.DataFrame:
-        """A frame that owns ``block``; shape (columns, rows), rows in ``order``."""
-        return self._make(block, index)
+        """A frame that owns ``block``, of shape (columns, rows) in ``order``, and a view of the index."""
+        return self._make(block, index._view())
 
     def _construct(self, block: Float64s, index: pd.DatetimeIndex) -> pd.DataFrame:
         columns: list[Any] = [None] * len(self._places)
@@ -178,9 +178,14 @@ class FrameMaker:
 
     def _assemble(self, block: Float64s, index: pd.DatetimeIndex) -> pd.DataFrame:
         blocks = [self._float_type(block[: self._floats], placement=self._float_place, ndim=2)]
-        for row, (block_type, place, dtype) in enumerate(self._cast_blocks, start=self._floats):
+        row = self._floats
+        for block_type, place, dtype in self._cast_blocks:
             blocks.append(block_type(block[row : row + 1].astype(dtype), placement=place, ndim=2))
-        manager = BlockManager(tuple(blocks), [self._columns, index], verify_integrity=False)
+            row += 1
+        # Without its __init__, which has nothing to do but to be called.
+        manager = BlockManager.__new__(
+            BlockManager, tuple(blocks), [self._columns, index], verify_integrity=False
+        )
         return pd.DataFrame._from_mgr(manager, axes=manager.axes)
 
     def _trusted(self) -> bool:

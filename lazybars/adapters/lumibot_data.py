@@ -21,7 +21,7 @@ from lumibot.tools.lumibot_logger import get_logger
 
 from lazybars.adapters.binding import Binding
 from lazybars.adapters.events import WithEvents
-from lazybars.adapters.instants import Instant, exact_ns
+from lazybars.adapters.instants import Instant, Span, exact_ns
 from lazybars.adapters.lazy_column import LazyColumn
 from lazybars.adapters.resample import Resampler
 from lazybars.adapters.spacing import bar_length_ns
@@ -75,6 +75,7 @@ class LazyData(WithEvents, OwnFrames):
             self.__dict__.pop(cached, None)
         self._rows = self._data_len = series.rows
         self._offset = series.offset
+        self._until = series.offset + series.rows
         self._exact = series.rows <= _EXACT_ROWS
         self._last_ns = series.grid.time_ns(series.offset + series.rows - 1) if series.rows else 0
         layout: Layout = series.layout
@@ -259,6 +260,14 @@ class LazyData(WithEvents, OwnFrames):
             start = max(0, end - 1)
         return start, end, shift
 
+    def _span(self, when: Any, length: Any, timeshift: Any) -> Span | None:
+        """The rows of a window, where they are those of every series that has them."""
+        if type(length) is int and type(timeshift) is int:
+            span = self._binding.instants.at(when).span(length, timeshift, self._length_ns)
+            if self._offset <= span.low and span.high <= self._until:
+                return span
+        return None
+
     def _get_bars_frame_window(
         self, dt: Any, length: Any = 1, timeshift: Any = 0
     ) -> tuple[pd.DataFrame | None, int, int, int]:
@@ -292,14 +301,20 @@ class LazyData(WithEvents, OwnFrames):
 
     def native_frame(self, dt: Any, length: Any, timeshift: Any) -> pd.DataFrame | None:
         """What ``get_bars`` answers at the series' own timestep where no row needs mending."""
-        start, end, _ = self._get_bars_row_bounds(dt, length, timeshift)
-        if end <= start:
-            return None
-        binding = self._bound
+        span = self._span(dt, length, timeshift)
+        bound, offset = self._binding, self._offset
+        if span is not None:
+            start, end, index = span.start - offset, span.end - offset, span.index
+            if index is None:
+                index = span.index = bound.index.piece(span.start, span.end)
+        else:
+            start, end, _ = self._get_bars_row_bounds(dt, length, timeshift)
+            if end <= start:
+                return None
+            index = bound.index.piece(start + offset, end + offset)
         block = self._block(start, end)
-        binding.feed.pin(block)  # type: ignore[union-attr]
-        offset = self._offset
-        return binding.frames.frame(block, binding.index.piece(start + offset, end + offset))  # type: ignore[union-attr]
+        bound.feed.handed_out.pin(block)
+        return bound.frames.frame(block, index)
 
     def resampled(self, dt: Any, length: Any, timestep: Any, timeshift: Any) -> Any:
         """(raw frame, frame with what ``Bars`` adds) of a coarser timestep; None for no bars.

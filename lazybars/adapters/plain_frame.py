@@ -74,7 +74,7 @@ class PlainFrame:
                 pieces[name].append(segment.extras[name][a:b])
         columns = {name: np.concatenate(pieces[name]) for name in names}
         frame = pd.DataFrame(columns, index=index.piece(start, end).rename(self._name))
-        feed.pin(columns[names[0]])
+        feed.handed_out.pin(columns[names[0]])
         return frame
 
     def tail_until(self, ns: int, rows: int, *, inclusive: bool = True) -> pd.DataFrame:

@@ -159,9 +159,13 @@ class Resampler:
         rows = length * recipe.rows_per_bar
         if not data.in_range(when):
             data._validate_bars_request(when, length=rows, timestep=recipe.rule.unit, timeshift=timeshift)
-        start, end, _ = data._get_bars_row_bounds(when, length=rows, timeshift=timeshift)
-        if end <= start:
-            return None
+        span = data._span(when, rows, timeshift)
+        if span is not None:
+            start, end = span.start - data._offset, span.end - data._offset
+        else:
+            start, end, _ = data._get_bars_row_bounds(when, length=rows, timeshift=timeshift)
+            if end <= start:
+                return None
         heading = self._heading(recipe, when, start, end, length)
         with self._lock:
             table = self._table(recipe.rule, heading, start)
@@ -240,7 +244,7 @@ def _frames(recipe: Recipe, index: pd.DatetimeIndex, values: Any) -> tuple[pd.Da
         if recipe.dividend is not None:
             paid = np.divide(values[recipe.dividend], close, out=block[floats + 1])
             np.add(paid, change, out=block[floats + 2])
-    return recipe.raw.frame(values, index._view()), recipe.full.frame(block, index._view())
+    return recipe.raw.frame(values, index), recipe.full.frame(block, index)
 
 
 def _freq(recipe: Recipe, labels_ns: Int64s) -> Any:
