@@ -127,11 +127,12 @@ def with_footer(path: Path, layout: Layout) -> Layout:
 
 @contextmanager
 def readable(path: Path, layout: Layout, folder: Path) -> Iterator[Path]:
-    """The file as DuckDB reads it: itself, or a copy in ``folder`` for as long as the block lasts.
+    """The file as DuckDB reads it: itself, or a plain copy in ``folder`` for as long as the block lasts.
 
     The copy is in UTF-8, its lines end alike, and it has no footer. Streams.
     """
-    if layout.encoding == "utf-8" and not layout.mixed and not layout.footer:
+    unpacks = path.suffix.lower() != ".bz2"  # DuckDB does not
+    if unpacks and layout.encoding == "utf-8" and not layout.mixed and not layout.footer:
         yield path
         return
     copy = folder / "plain.csv"
