@@ -162,9 +162,14 @@ def _require_order(cells: Cells, roles: Roles, figures: Figures) -> None:
     """Raise AmbiguousInput where columns without names do not read as open, high, low and close."""
     opening, high, low, close = (figures.sql(roles.fields[field]) for field in BAR_FIELDS[:4])
     rows, odd = cells.one(
-        f"count({close}), count_if({high} < greatest({opening}, {low}, {close}) "
+        f"count({close}), count(*) FILTER ({high} < greatest({opening}, {low}, {close}) "
         f"OR {low} > least({opening}, {close}))"
     )
+    if not rows:
+        raise BadInput(
+            f"{cells.label}: its columns have no names, and no row has a close: say what they are "
+            "with --columns"
+        )
     if odd > _MOST_ODD_ROWS * rows:
         raise AmbiguousInput(
             f"{cells.label}: its columns have no names, and {', '.join(roles.fields.values())} are not open, "

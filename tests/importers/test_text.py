@@ -252,6 +252,37 @@ SHAPES: dict[str, Shape] = {
         {"Close": "close", "High": "high", "Low": "low", "Open": "open", "Volume": "volume"},
         {"skiprows": [1, 2]},
     ),
+    "yfinance before it named its two levels": Shape(
+        ",Close,High,Low,Open,Volume\n,SPY,SPY,SPY,SPY,SPY\nDate,,,,,\n"
+        + lines("{t:%Y-%m-%d},{c},{h},{l},{o},{v}", step=DAY),
+        lambda f: pd.to_datetime(f["Unnamed: 0"]),
+        {"Close": "close", "High": "high", "Low": "low", "Open": "open", "Volume": "volume"},
+        {"skiprows": [1, 2]},
+    ),
+    "yfinance grouped by ticker": Shape(
+        "Ticker,SPY,SPY,SPY,SPY,SPY\nPrice,Open,High,Low,Close,Volume\nDatetime,,,,,\n"
+        + lines("{t:%Y-%m-%d %H:%M}:00+00:00,{o},{h},{l},{c},{v}"),
+        lambda f: pd.to_datetime(f["Price"]),
+        TITLES,
+        {"skiprows": [0, 2]},
+    ),
+    "prices called by the symbol, as R's quantmod has them": Shape(
+        "Index,SPY.Open,SPY.High,SPY.Low,SPY.Close,SPY.Volume,SPY.Adjusted\n"
+        + lines("{t:%Y-%m-%d},{o},{h},{l},{c},{v},{c}", step=DAY),
+        lambda f: pd.to_datetime(f["Index"]),
+        {
+            **titled("SPY.Open", "SPY.High", "SPY.Low", "SPY.Close", "SPY.Volume"),
+            "SPY.Adjusted": "SPY.Adjusted",
+        },
+    ),
+    "columns aligned with spaces": Shape(
+        "      Date   Open    High     Low   Close  Volume\n"
+        + lines("{t:%Y-%m-%d} {o:>6} {h:>8} {l:>7} {c:>7}  {v:>6}  ", step=DAY),
+        lambda f: pd.to_datetime(f["Date"]),
+        TITLES,
+        {"sep": r"\s+"},
+        suffix=".txt",
+    ),
     "pandas' own, with an index without a name": Shape(
         ",open,high,low,close,volume\n" + lines("{t},{o},{h},{l},{c},{v}"),
         lambda f: pd.to_datetime(f["Unnamed: 0"]),
@@ -464,6 +495,10 @@ GOOD = lines("{t},{o},{h},{l},{c},{v}")
         (HEAD + GOOD, {"columns": ("datetime", "open", "high", "low", "volume", "-")}, "close is not among"),
         (HEAD + GOOD, {"columns": ("datetime", "open", "open", "low", "close", "-")}, "twice"),
         ("Price,Close,Close,High,Low,Open\nTicker,SPY,QQQ,SPY,SPY,SPY\nDate,,,,,\n" + GOOD, {}, "2 symbols"),
+        ("Ticker,SPY,SPY,QQQ,QQQ,QQQ\nPrice,Open,High,Low,Close,Volume\nDate,,,,,\n" + GOOD, {}, "2 symbols"),
+        ("Date,A.Open,A.High,A.Low,A.Close,B.Open\n" + GOOD, {}, "no column for open, high, low, close"),
+        ("Date,Adj Open,Adj High,Adj Low,Adj Close,Volume\n" + GOOD, {}, "no column for open, high"),
+        (lines("{t:%Y-%m-%d},,,,,", step=DAY), {}, "no row has a close"),
         ("Symbol," + HEAD + lines(",{t},{o},{h},{l},{c},{v}"), {}, "no symbol"),
     ],
 )  # fmt: skip
