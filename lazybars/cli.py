@@ -123,7 +123,11 @@ def ingest(
     labels = Labels(symbol, symbol_column, timestep, asset_type, _quote(quote), source, mode, tz)
     intake = Intake(labels, again)
     paths = intake.files(files)
-    rows = _take(intake, store, paths) if paths else 0
+    try:
+        rows = _take(intake, store, paths) if paths else 0
+    except KeyboardInterrupt:
+        _complain("interrupted: what was written whole is kept, and the same command goes on from there")
+        raise
     _show_intake(intake)
     if intake.skipped:
         typer.echo(f"{len(intake.skipped)} files are in the store already; --again writes them once more")

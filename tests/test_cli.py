@@ -338,6 +338,7 @@ def test_ctrl_c_ends_with_130_and_leaves_whole_series(tmp_path: Path) -> None:
     _, err = started.communicate(timeout=60)
     assert started.returncode == 130
     assert "Traceback" not in err
+    assert "the same command goes on from there" in err
     with open_store(store) as opened:
         assert opened.verify() == []
         assert len({info.rows for info in opened.series()}) <= 4

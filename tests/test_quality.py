@@ -449,6 +449,36 @@ def test_the_command(verify: Callable[..., tuple[int, str, str]], tmp_path: Path
     assert verify(tmp_path / "text.duckdb")[0] == 2
 
 
+def test_json_of_whatever_is_found(verify: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    path = tmp_path / "bars.duckdb"
+    index = minutes_of("XNYS", "2024-01-02", "2024-01-05")
+    frame = bars(index)
+    frame["volume"] = 7.0
+    frame.iloc[10:12, 4] = -1
+    frame.iloc[20, :4] = 0
+    frame.iloc[30, 3] = np.nan
+    frame.iloc[40:43, 1] *= 3
+    frame.iloc[50, 3] = frame.iloc[50, 1] * 1.01
+    frame.iloc[60:200, :4] = frame.iloc[60, 3]
+    frame.iloc[61:200, 4] = 0
+    frame.loc[index >= "2024-01-04", ["open", "high", "low", "close"]] /= 4
+    with open_store(path) as store:
+        put(store, frame.drop(index[[5, 6]]))
+    code, out, _ = verify(path, "--json")
+    said = {one["check"]: one["count"] for one in json.loads(out)["findings"]}
+    assert code == 1
+    assert said == {
+        "gaps": 2,
+        "negative volume": 2,
+        "zero prices": 1,
+        "missing prices": 1,
+        "spikes": 3,
+        "price order": 1,
+        "stale prices": 1,
+        "unadjusted splits": 1,
+    }
+
+
 def test_calendars_are_loaded_only_for_a_check(tmp_path: Path) -> None:
     code = (
         "import sys, lazybars.quality, lazybars.quality.command\n"

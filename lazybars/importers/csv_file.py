@@ -12,15 +12,17 @@ from lazybars.errors import BadInput
 from lazybars.importers.bench import Bench, parquet
 from lazybars.importers.csv_cells import Cells
 from lazybars.importers.csv_numbers import NULL_TEXTS
-from lazybars.importers.csv_shape import CsvShape, shape_of
+from lazybars.importers.csv_shape import NO_PRICE, CsvShape, shape_of
 from lazybars.importers.csv_text import Layout, layout_of, readable, with_footer
 from lazybars.importers.parts import Kind, Lot, Lots, Rows, Wishes, quote_key
-from lazybars.model import AssetKey
+from lazybars.model import BAR_FIELDS, AssetKey
 from lazybars.store.schema import identifier, literal
 
 __all__ = ["CSV", "SUFFIXES", "csv_rows", "read_text"]
 
-SUFFIXES = tuple(f"{end}{packed}" for end in (".csv", ".tsv", ".txt") for packed in ("", ".gz", ".zst"))
+SUFFIXES = tuple(
+    f"{end}{packed}" for end in (".csv", ".tsv", ".txt") for packed in ("", ".gz", ".zst", ".bz2")
+)
 # As Binance names what it publishes: BTCUSDT-1m-2024-01.csv
 _BINANCE = re.compile(r"(?P<symbol>[A-Z0-9]+)-(?P<size>\d+[a-z]+)-\d{4}-\d{2}(-\d{2})?")
 
@@ -84,6 +86,8 @@ def csv_rows(shape: CsvShape, cells: Cells, where: str = "") -> Rows:
         value = (
             f"CAST({identifier(source)} AS BIGINT)" if source in shape.whole else shape.figures.sql(source)
         )
+        if shape.billionths and name in BAR_FIELDS[:4]:
+            value = f"nullif({shape.figures.sql(source)}, {NO_PRICE}) / 1e9"
         parts.append(f"{value} AS {identifier(name)}")
     select = f"SELECT {', '.join(parts)}, true AS bar FROM {cells.relation}{where}"
     return Rows(select, tuple(columns), cells.params, shape.left_out, shape.zone or None)

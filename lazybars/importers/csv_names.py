@@ -15,7 +15,7 @@ __all__ = ["Roles", "by_choice", "by_name", "by_place", "meant"]
 _MEANING = {
     "moment": "unixtimestamp unixtime unix epoch timestampms timestampns opentime starttime windowstart "
     "datetime datetimeutc timestamp timestamputc utctime utc gmttime localtime tsevent ts beginsat "
-    "candlebegintime timeperiodstart barstart index column0 unnamed0",
+    "candlebegintime startat timeperiodstart barstart index column0 unnamed0",
     "date": "date dtyyyymmdd dateutc tradedate tradingdate businessdate day datum fecha data 日期 日付",
     "time": "time timeutc timeofday zeit uhrzeit hora heure 时间",
     "open": "open o openprice opening openingprice priceopen first eröffnung eröffn ouverture ouv apertura "
@@ -27,11 +27,13 @@ _MEANING = {
     "close": "close c closeprice closing closingprice closelast last lastprice settle price schluss "
     "schlusskurs zuletzt clôture cloture dernier cierre fechamento último ultimo chiusura zamkniecie "
     "zamknięcie 收盘 收盘价 終値",
-    "volume": "volume vol v tradevolume basevolume volumen wolumen qty quantity tickvolume tickvol 成交量 "
-    "出来高",
+    "volume": "volume vol v tradevolume basevolume volumen wolumen qty quantity "
+    "totaltradedquantity tottrdqty tickvolume tickvol 成交量 出来高",
     "symbol": "symbol ticker sym pair instrument contract stock tscode secid tic 股票代码",
     "period": "per period timeframe interval",
 }
+# What stands before a price's name and is no symbol: these are other prices than those traded at.
+_NO_SYMBOLS = ("adj", "adjusted", "adj.", "bid", "ask", "mid", "prev", "previous")
 _COUNTERS = ("index", "column0", "unnamed0")
 _KLINES = (
     *("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades"),
@@ -64,7 +66,7 @@ def meant(role: str, names: Sequence[str], taken: Collection[str] = ()) -> str |
 
 def by_name(names: Sequence[str], label: str) -> Roles:
     """From a header. Raises BadInput where time or prices cannot be told."""
-    fields = {field: name for field in BAR_FIELDS if (name := meant(field, names)) is not None}
+    fields = _fields(names)
     if "volume" not in fields:  # "Volume BTC", "Volume USDT": the first counts what is traded
         counted = [name for name in names if _plain(name).startswith("volume")]
         fields |= dict(zip(["volume"], counted, strict=False))
@@ -83,6 +85,22 @@ def by_name(names: Sequence[str], label: str) -> Roles:
     symbol, period = meant("symbol", names), meant("period", names)
     used = {*time, *fields.values(), symbol, period}
     return Roles(time, fields, symbol, period, {name: name for name in names if name not in used})
+
+
+def _fields(names: Sequence[str]) -> dict[str, str]:
+    """The columns of prices and volume; SPY.Open and SPY_Open are as Open where there is one symbol."""
+    fields = {field: name for field in BAR_FIELDS if (name := meant(field, names)) is not None}
+    if any(field in fields for field in BAR_FIELDS[:4]):
+        return fields
+    ends = [re.fullmatch(r"(.+)[._ ](open|high|low|close|volume)", name, re.IGNORECASE) for name in names]
+    found = {match[2].lower(): match for match in ends if match is not None}
+    single = len({match[1] for match in ends if match is not None}) == 1
+    adjusted = any(match[1].lower() in _NO_SYMBOLS for match in found.values())
+    return (
+        fields
+        if not single or adjusted
+        else {field: found[field][0] for field in BAR_FIELDS if field in found}
+    )
 
 
 def by_place(names: Sequence[str], first: Sequence[str], label: str) -> Roles:

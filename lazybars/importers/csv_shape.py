@@ -17,10 +17,13 @@ from lazybars.model import BAR_FIELDS
 from lazybars.store.arrivals import MARKET_ZONE, zone_name
 from lazybars.store.schema import identifier
 
-__all__ = ["CsvShape", "shape_of"]
+__all__ = ["NO_PRICE", "CsvShape", "shape_of"]
 
 _CRYPTO = ("crypto", "crypto_future")
 _POINTLESS = frozenset({"closetime", "ignore"})  # of Binance's klines
+# DataBento's own columns: without its option pretty_px, prices are whole billionths beside them.
+_DATABENTO = frozenset({"rtype", "publisher_id", "instrument_id"})
+NO_PRICE = "9223372036854775807"  # as DataBento writes it there
 _MOST_ODD_ROWS = 0.01
 _LOOKED_AT = 1_000
 _DAILY = ("d", "day", "daily", "1d")
@@ -35,7 +38,8 @@ class CsvShape:
     figures : how numbers are. zone : of the times; "" where each has its own. zone_why : what says so.
     timestep, size : of the bars; size where it is not one minute, hour or day. symbols : those in the
     file's column of symbols, if it has one. whole : columns of whole numbers without a gap. kept : name to
-    column of the numbers beside the bars'. left_out : all other columns.
+    column of the numbers beside the bars'. left_out : all other columns. billionths : prices are whole
+    numbers of them, as DataBento writes them.
     """
 
     layout: Layout
@@ -50,6 +54,7 @@ class CsvShape:
     whole: frozenset[str]
     kept: dict[str, str]
     left_out: tuple[str, ...]
+    billionths: bool = False
 
     def __str__(self) -> str:
         layout, roles = self.layout, self.roles
@@ -57,12 +62,13 @@ class CsvShape:
         above = f"line {layout.skip} names the columns" if layout.header else "no names above the columns"
         zone = f"zone {self.zone or 'in each'} ({self.zone_why})"
         thousands = f", {self.figures.thousands!r} between thousands" if self.figures.thousands else ""
+        unit = "; prices in billionths, as DataBento writes them" if self.billionths else ""
         fields = ", ".join(f"{field} = {name}" for field, name in roles.fields.items())
         lines = {
             "text": f"{layout.encoding}, {delimiter} between columns, {above}",
             "time": f"{' and '.join(roles.time)} as {self.clock.format}, {zone}",
             "bars": f"{fields}; {self.size or self.timestep}",
-            "numbers": f"{self.figures.decimal!r} is the decimal sign{thousands}",
+            "numbers": f"{self.figures.decimal!r} is the decimal sign{thousands}{unit}",
             "symbols": ", ".join([*self.symbols[:5], *(["..."] if len(self.symbols) > 5 else [])]),
             "kept as well": ", ".join(self.kept),
             "left out": ", ".join(self.left_out),
@@ -110,6 +116,7 @@ def shape_of(cells: Cells, layout: Layout, wishes: Wishes) -> CsvShape:
         _whole(cells, columns) if figures.plain else frozenset(),
         kept,
         tuple(name for name in roles.rest if name not in kept),
+        figures.plain and _in_billionths(cells, layout, roles),
     )
 
 
@@ -155,9 +162,14 @@ def _require_order(cells: Cells, roles: Roles, figures: Figures) -> None:
     """Raise AmbiguousInput where columns without names do not read as open, high, low and close."""
     opening, high, low, close = (figures.sql(roles.fields[field]) for field in BAR_FIELDS[:4])
     rows, odd = cells.one(
-        f"count({close}), count_if({high} < greatest({opening}, {low}, {close}) "
+        f"count({close}), count(*) FILTER ({high} < greatest({opening}, {low}, {close}) "
         f"OR {low} > least({opening}, {close}))"
     )
+    if not rows:
+        raise BadInput(
+            f"{cells.label}: its columns have no names, and no row has a close: say what they are "
+            "with --columns"
+        )
     if odd > _MOST_ODD_ROWS * rows:
         raise AmbiguousInput(
             f"{cells.label}: its columns have no names, and {', '.join(roles.fields.values())} are not open, "
@@ -220,6 +232,15 @@ def _numeric(cells: Cells, roles: Roles, figures: Figures) -> dict[str, str]:
         for column in [identifier(name)]
     )
     return {name: rest[name] for name, holds in zip(rest, cells.one(tests), strict=True) if holds}
+
+
+def _in_billionths(cells: Cells, layout: Layout, roles: Roles) -> bool:
+    """Whether a file with DataBento's columns has no price with a point: it writes one in all or in none."""
+    if not {name.lower() for name in layout.names} >= _DATABENTO:
+        return False
+    prices = [identifier(roles.fields[field]) for field in BAR_FIELDS[:4]]
+    tests = " AND ".join(f"bool_and(regexp_full_match({price}, '-?\\d+'))" for price in prices)
+    return bool(cells.one(tests)[0])
 
 
 def _whole(cells: Cells, columns: list[str]) -> frozenset[str]:

@@ -44,7 +44,8 @@ class Layout:
     encoding : "utf-8", "utf-16" or "windows-1252". skip : lines before the first row of data. header :
     whether names stood above them. names : the columns' names, or column0, column1, ... symbol : what a
     second line of the header, as yfinance writes it, says of all columns. mixed : lines do not all end in
-    the same way. footer : a last line that is a sentence and no row.
+    the same way. footer : a last line that is a sentence and no row. aligned : runs of spaces are one
+    delimiter.
     """
 
     encoding: str
@@ -55,6 +56,7 @@ class Layout:
     symbol: str | None = None
     mixed: bool = False
     footer: str = ""
+    aligned: bool = False
 
 
 def layout_of(path: Path, delimiter: str | None = None) -> Layout:
@@ -68,6 +70,9 @@ def layout_of(path: Path, delimiter: str | None = None) -> Layout:
     lines = re.split(r"\r\n|\n|\r", text)
     if not whole and len(lines) > 1:
         lines.pop()  # cut in two
+    aligned = any("  " in line or line.startswith(" ") for line in lines)
+    if delimiter == " " or (delimiter is None and not any(_table(lines, one) for one in _DELIMITERS[:-1])):
+        lines = [_aligned(line) for line in lines]
     found = [one for one in ([delimiter] if delimiter else _DELIMITERS) if _table(lines, one) is not None]
     if not found:
         raise BadInput(
@@ -81,7 +86,7 @@ def layout_of(path: Path, delimiter: str | None = None) -> Layout:
     above = rows.pop(0) if start else []
     names = tuple(f"column{i}" for i in range(width))
     mixed = len(set(_LINE_ENDS.findall(text))) > 1
-    layout = Layout(encoding, best, start, False, names, mixed=mixed)
+    layout = Layout(encoding, best, start, False, names, mixed=mixed, aligned=aligned and best == " ")
     if len(above) == width - 1 and _is_header(above):  # every row of data ends with a delimiter
         return replace(layout, header=True, names=_unique([*above, ""]))
     if not _is_header(rows[0]):
@@ -127,11 +132,13 @@ def with_footer(path: Path, layout: Layout) -> Layout:
 
 @contextmanager
 def readable(path: Path, layout: Layout, folder: Path) -> Iterator[Path]:
-    """The file as DuckDB reads it: itself, or a copy in ``folder`` for as long as the block lasts.
+    """The file as DuckDB reads it: itself, or a plain copy in ``folder`` for as long as the block lasts.
 
     The copy is in UTF-8, its lines end alike, and it has no footer. Streams.
     """
-    if layout.encoding == "utf-8" and not layout.mixed and not layout.footer:
+    unpacks = path.suffix.lower() != ".bz2"  # DuckDB does not
+    plain = layout.encoding == "utf-8" and not layout.mixed and not layout.footer and not layout.aligned
+    if plain and unpacks:
         yield path
         return
     copy = folder / "plain.csv"
@@ -144,13 +151,21 @@ def readable(path: Path, layout: Layout, folder: Path) -> Iterator[Path]:
                 text = held + decoder.decode(chunk)
                 # The end may be the footer.
                 cut = max(len(text) - _TAIL_BYTES, 0) if layout.footer else len(text)
-                out.write(text[:cut])
+                if layout.aligned:
+                    cut = text.rfind("\n", 0, cut) + 1
+                out.write(_aligned(text[:cut]) if layout.aligned else text[:cut])
                 held = text[cut:]
-            out.write((held + decoder.decode(b"", final=True)).rstrip().removesuffix(layout.footer))
+            held = (held + decoder.decode(b"", final=True)).rstrip().removesuffix(layout.footer)
+            out.write(_aligned(held) if layout.aligned else held)
             out.write("\n")
         yield copy
     finally:
         copy.unlink(missing_ok=True)
+
+
+def _aligned(text: str) -> str:
+    """Whole lines with one space for each run of them, and none at either end."""
+    return re.sub(r"(?m)^ +| +$", "", re.sub(" {2,}", " ", text))
 
 
 @contextmanager
@@ -203,13 +218,21 @@ def _unique(names: list[str]) -> tuple[str, ...]:
 
 
 def _yfinance(layout: Layout, rows: list[list[str]], path: Path) -> Layout:
-    """Three lines of header as pandas writes yfinance's columns: Price, Ticker, and the index's name."""
-    if len(rows) < 3 or rows[1][:1] != ["Ticker"] or any(rows[2][1:]):
+    """Three lines of header as pandas writes yfinance's columns: prices, tickers, and the index's name.
+
+    Tickers stand first where they were grouped by; the names of the two lines, Price and Ticker, are
+    newer than the lines.
+    """
+    if len(rows) < 3 or not all(rows[:3]) or any(rows[2][1:]) or not re.search(r"[^\W\d_]", rows[2][0]):
         return layout
-    symbols = set(rows[1][1:])
+    prices, tickers = (rows[1], rows[0]) if rows[0][:1] == ["Ticker"] else (rows[0], rows[1])
+    if tickers[0] not in ("Ticker", "") or not _is_header(prices):
+        return layout
+    symbols = set(tickers[1:])
     if len(symbols) != 1:
         raise BadInput(
             f"{path.name}: the bars of {len(symbols)} symbols stand beside each other: write a file for "
             "each, or one below the other with a column for the symbol"
         )
-    return replace(layout, skip=layout.skip + 2, names=(rows[2][0], *layout.names[1:]), symbol=symbols.pop())
+    names = _unique([rows[2][0], *prices[1:]])
+    return replace(layout, skip=layout.skip + 2, names=names, symbol=symbols.pop())

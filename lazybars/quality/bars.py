@@ -83,8 +83,9 @@ class Tally:
     def add(self, span: Span) -> None:
         params = {"days": self.days} if "unadjusted splits" in self.tests else {}
         tests = ", ".join(f"{test} AS t{i}" for i, test in enumerate(self.tests.values()))
+        # count(*), as count_if gives a HUGEINT, which Arrow makes a decimal of, and JSON nothing.
         hits = ", ".join(
-            f"count_if(t{i}) AS n{i}, min(us) FILTER (t{i}) AS us{i}" for i in range(len(self.tests))
+            f"count(*) FILTER (t{i}) AS n{i}, min(us) FILTER (t{i}) AS us{i}" for i in range(len(self.tests))
         )
         (row,) = span.rows(f"SELECT {hits} FROM (SELECT us, {tests} FROM bar WHERE inside)", params)
         for i, name in enumerate(self.tests):

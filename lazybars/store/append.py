@@ -81,7 +81,7 @@ def _series(
 ) -> list[_Series]:
     us = batch.us
     next_id = catalog.new_series_id(cur)
-    out = []
+    out, new = [], []
     for part in batch.parts:
         target = targets[part.place]
         if target.held is None:
@@ -97,11 +97,12 @@ def _series(
         engine.touch(series_id, *(ranges.EVER if whole else (int(us[lo]), int(us[hi - 1]))))
         out.append(_Series(part, target, series_id, columns, us[lo:hi], lo, hi, us[lo:hi]))
         if target.held is None:
-            # Its place in the catalog is taken at once, so that the next one gets another id.
             info = SeriesInfo(
                 series_id, target.asset, target.quote, target.timestep, target.source, 0, 0, 0, ()
             )
-            catalog.save(cur, Entry(info, True), new=True)
+            new.append(Entry(info, True))
+    # Their places in the catalog are taken at once, so that the next batch gets other ids.
+    catalog.add_all(cur, new)
     return out
 
 

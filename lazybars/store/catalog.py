@@ -215,20 +215,64 @@ def save(cur: duckdb.DuckDBPyConnection, entry: Entry, *, new: bool) -> None:
             [*state, info.series_id],
         )
         return
-    quote = None if info.quote is None else json.dumps(dataclasses.asdict(info.quote))
     cur.execute(
         "INSERT INTO series_catalog VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
         "make_timestamptz(?::BIGINT), make_timestamptz(?::BIGINT), ?, ?, ?, now(), now(), "
         f"{_VERSION})",
-        [info.series_id, *dataclasses.astuple(info.asset), quote, info.timestep, info.source, *state],
+        [
+            info.series_id,
+            *dataclasses.astuple(info.asset),
+            _quote_json(info),
+            info.timestep,
+            info.source,
+            *state,
+        ],
     )
+
+
+def add_all(cur: duckdb.DuckDBPyConnection, entries: Sequence[Entry]) -> None:
+    """Put many new entries into the catalog at once; a statement for each takes a millisecond."""
+    if not entries:
+        return
+    infos = [entry.info for entry in entries]
+    assets = zip(*(dataclasses.astuple(info.asset) for info in infos), strict=True)
+    names = (field.name for field in dataclasses.fields(AssetKey))
+    types = {"strike": pa.float64(), "multiplier": pa.float64()}
+    who = {
+        **{
+            name: pa.array(said, types.get(name, pa.string()))
+            for name, said in zip(names, assets, strict=True)
+        },
+        "quote": pa.array([_quote_json(info) for info in infos], pa.string()),
+        "timestep": pa.array([info.timestep for info in infos]),
+        "source": pa.array([info.source for info in infos]),
+    }
+    table = _states(entries)
+    for name, said in who.items():
+        table = table.append_column(name, said)
+    listed = ", ".join(identifier(name) for name in who)
+    with registered(cur, "new_series", table):
+        cur.execute(
+            f"INSERT INTO series_catalog SELECT series_id, {listed}, rows, first_ts, last_ts, index_unit, "
+            f"in_order, columns, now(), now(), {_VERSION} FROM new_series"
+        )
 
 
 def save_all(cur: duckdb.DuckDBPyConnection, entries: Sequence[Entry]) -> None:
     """Bring many entries of the catalog up to date at once."""
+    with registered(cur, "series_changes", _states(entries)):
+        cur.execute(
+            "UPDATE series_catalog AS c SET rows = s.rows, first_ts = s.first_ts, last_ts = s.last_ts, "
+            "index_unit = s.index_unit, in_order = s.in_order, columns = s.columns, updated_at = now(), "
+            f"version = {_VERSION} FROM series_changes s WHERE c.series_id = s.series_id"
+        )
+
+
+def _states(entries: Sequence[Entry]) -> pa.Table:
+    """What changes of an entry, a row for each."""
     infos = [entry.info for entry in entries]
     stamp = pa.timestamp("us", "UTC")
-    table = pa.table(
+    return pa.table(
         {
             "series_id": pa.array([info.series_id for info in infos], pa.int32()),
             "rows": pa.array([info.rows for info in infos], pa.int64()),
@@ -239,12 +283,10 @@ def save_all(cur: duckdb.DuckDBPyConnection, entries: Sequence[Entry]) -> None:
             "columns": pa.array([_columns_json(info) for info in infos]),
         }
     )
-    with registered(cur, "series_changes", table):
-        cur.execute(
-            "UPDATE series_catalog AS c SET rows = s.rows, first_ts = s.first_ts, last_ts = s.last_ts, "
-            "index_unit = s.index_unit, in_order = s.in_order, columns = s.columns, updated_at = now(), "
-            f"version = {_VERSION} FROM series_changes s WHERE c.series_id = s.series_id"
-        )
+
+
+def _quote_json(info: SeriesInfo) -> str | None:
+    return None if info.quote is None else json.dumps(dataclasses.asdict(info.quote))
 
 
 def _columns_json(info: SeriesInfo) -> str:

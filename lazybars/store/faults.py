@@ -38,7 +38,8 @@ _FAULTS: tuple[tuple[str, type[StoreError], str], ...] = (
         r"Could not set lock",
         StoreLocked,
         "another process has it open: close the store there, open it read_only=True in every process, or "
-        "give open_store(wait_s=...) to wait for it",
+        "give open_store(wait_s=...) to wait for it; a store of Parquet, whose path ends in a slash, can be "
+        "read by others while one process writes",
     ),
     (r"version number", StoreNewer, "a newer DuckDB wrote the file: upgrade duckdb here"),
     (

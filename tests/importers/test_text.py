@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import datetime as dt
 import gzip
 from collections.abc import Callable
@@ -251,6 +252,37 @@ SHAPES: dict[str, Shape] = {
         {"Close": "close", "High": "high", "Low": "low", "Open": "open", "Volume": "volume"},
         {"skiprows": [1, 2]},
     ),
+    "yfinance before it named its two levels": Shape(
+        ",Close,High,Low,Open,Volume\n,SPY,SPY,SPY,SPY,SPY\nDate,,,,,\n"
+        + lines("{t:%Y-%m-%d},{c},{h},{l},{o},{v}", step=DAY),
+        lambda f: pd.to_datetime(f["Unnamed: 0"]),
+        {"Close": "close", "High": "high", "Low": "low", "Open": "open", "Volume": "volume"},
+        {"skiprows": [1, 2]},
+    ),
+    "yfinance grouped by ticker": Shape(
+        "Ticker,SPY,SPY,SPY,SPY,SPY\nPrice,Open,High,Low,Close,Volume\nDatetime,,,,,\n"
+        + lines("{t:%Y-%m-%d %H:%M}:00+00:00,{o},{h},{l},{c},{v}"),
+        lambda f: pd.to_datetime(f["Price"]),
+        TITLES,
+        {"skiprows": [0, 2]},
+    ),
+    "prices called by the symbol, as R's quantmod has them": Shape(
+        "Index,SPY.Open,SPY.High,SPY.Low,SPY.Close,SPY.Volume,SPY.Adjusted\n"
+        + lines("{t:%Y-%m-%d},{o},{h},{l},{c},{v},{c}", step=DAY),
+        lambda f: pd.to_datetime(f["Index"]),
+        {
+            **titled("SPY.Open", "SPY.High", "SPY.Low", "SPY.Close", "SPY.Volume"),
+            "SPY.Adjusted": "SPY.Adjusted",
+        },
+    ),
+    "columns aligned with spaces": Shape(
+        "      Date   Open    High     Low   Close  Volume\n"
+        + lines("{t:%Y-%m-%d} {o:>6} {h:>8} {l:>7} {c:>7}  {v:>6}  ", step=DAY),
+        lambda f: pd.to_datetime(f["Date"]),
+        TITLES,
+        {"sep": r"\s+"},
+        suffix=".txt",
+    ),
     "pandas' own, with an index without a name": Shape(
         ",open,high,low,close,volume\n" + lines("{t},{o},{h},{l},{c},{v}"),
         lambda f: pd.to_datetime(f["Unnamed: 0"]),
@@ -463,6 +495,10 @@ GOOD = lines("{t},{o},{h},{l},{c},{v}")
         (HEAD + GOOD, {"columns": ("datetime", "open", "high", "low", "volume", "-")}, "close is not among"),
         (HEAD + GOOD, {"columns": ("datetime", "open", "open", "low", "close", "-")}, "twice"),
         ("Price,Close,Close,High,Low,Open\nTicker,SPY,QQQ,SPY,SPY,SPY\nDate,,,,,\n" + GOOD, {}, "2 symbols"),
+        ("Ticker,SPY,SPY,QQQ,QQQ,QQQ\nPrice,Open,High,Low,Close,Volume\nDate,,,,,\n" + GOOD, {}, "2 symbols"),
+        ("Date,A.Open,A.High,A.Low,A.Close,B.Open\n" + GOOD, {}, "no column for open, high, low, close"),
+        ("Date,Adj Open,Adj High,Adj Low,Adj Close,Volume\n" + GOOD, {}, "no column for open, high"),
+        (lines("{t:%Y-%m-%d},,,,,", step=DAY), {}, "no row has a close"),
         ("Symbol," + HEAD + lines(",{t},{o},{h},{l},{c},{v}"), {}, "no symbol"),
     ],
 )  # fmt: skip
@@ -558,6 +594,7 @@ def test_times_that_repeat_with_other_prices_are_not_one_series(
     [
         ("BTCUSDT-1m-2024-01.csv", {"asset_type": "crypto"}, AssetKey("BTCUSDT", "crypto"), None, "binance"),
         ("vendor__SPY__1min.csv.gz", {}, AssetKey("SPY"), None, "vendor"),
+        ("vendor__SPY__1min.csv.bz2", {}, AssetKey("SPY"), None, "vendor"),
         ("größe [1].txt", {"source": "mine"}, AssetKey("GRÖSSE [1]"), None, "mine"),
         ("x.csv", {"symbol": "spy", "quote": USD}, AssetKey("SPY"), USD, "csv"),
         ("x.csv", {"symbol": "BTC/USDT", "asset_type": "crypto"}, AssetKey("BTC", "crypto"),
@@ -570,9 +607,29 @@ def test_names(
 ) -> None:  # fmt: skip
     path = tmp_path / name
     text = ("datetime,open,high,low,close,volume\n" + GOOD).encode()
-    path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    packed = {".gz": gzip.compress, ".bz2": bz2.compress}.get(path.suffix, bytes)
+    path.write_bytes(packed(text))
     imported.one("csv", path, **wishes)
     assert imported.series() == [(asset, quote, "minute", source, 30)]
+
+
+@pytest.mark.parametrize("pretty", [False, True])
+def test_databento_counts_prices_in_billionths(pretty: bool, imported: Any, tmp_path: Path) -> None:
+    path = tmp_path / "glbx-mdp3-20240102.ohlcv-1m.csv"
+    prices = [f"{price:.2f}" for row in ROWS for price in row[:4]]
+    written = [f"{price}0000000" if pretty else f"{price}0000000".replace(".", "") for price in prices]
+    if not pretty:
+        written[4] = prices[4] = str(2**63 - 1)  # their way to say that there is none
+    path.write_text(
+        "ts_event,rtype,publisher_id,instrument_id,open,high,low,close,volume,symbol\n"
+        + "".join(
+            f"{_epoch(START) + 60 * i}000000000,33,1,5482,{','.join(written[4 * i : 4 * i + 4])},{i},ESH4\n"
+            for i in range(30)
+        )
+    )
+    imported.one("csv", path)
+    expected = np.array([float(price) if "." in price else np.nan for price in prices]).reshape(30, 4)
+    np.testing.assert_array_equal(imported.frame()[OHLCV[:4]].to_numpy(), expected)
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:

@@ -129,6 +129,24 @@ def test_dtypes_stay_where_the_values_allow(store):
     assert store.verify() == []
 
 
+def test_all_that_names_an_asset_is_kept(store):
+    assets = [
+        AssetKey("SPY", "option", "2024-01-19", 457.5, "CALL", 100.0),
+        AssetKey("SPY", "option", "2024-01-19", 457.5, "PUT", 100.0),
+        AssetKey("ES", "future", "2024-03-15", multiplier=12.5),
+        AssetKey("ES", "cont_future", auto_expiry="front"),
+        AssetKey('O\'Neil "日"; --'),
+    ]
+    quote = AssetKey("USDT", "crypto")
+    store.append_all({asset: bar(0, 1) for asset in assets}, timestep="minute", quote=quote, source="feed")
+    found = store.series()
+    assert [info.asset for info in found] == assets
+    assert {(info.quote, info.timestep, info.source, info.rows) for info in found} == {
+        (quote, "minute", "feed", 1)
+    }
+    assert len({info.series_id for info in found}) == len(assets)
+
+
 def test_many_assets_in_one_transaction(store):
     assets = {AssetKey(f"S{n}", "crypto"): bar(0, n + 1) for n in range(30)}
     assets[AssetKey("X", "crypto")] = [bar(0, 1, bid=2.0), bar(1, 1, bid=2.0)]
