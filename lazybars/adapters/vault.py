@@ -11,6 +11,7 @@ import datetime as dt
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,9 +171,12 @@ class Vault:
         ).series
 
     def forget(self, wanted: Wanted) -> None:
-        """The service tells the past anew (prices adjusted for another split): all of it is unknown."""
-        if self.find(wanted) is not None:
-            asset, timestep, quote = self._written_as(wanted)
+        """The service tells the past anew (prices adjusted for another split): all of it is unknown.
+
+        So is where it had no bars.
+        """
+        asset, timestep, quote = self._written_as(wanted)
+        with suppress(UnknownSeries):
             self.store.delete(asset, timestep, quote=quote, source=self._source(wanted))
 
     def _source(self, wanted: Wanted) -> str:

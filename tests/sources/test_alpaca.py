@@ -372,6 +372,21 @@ def test_a_cache_that_is_to_be_refreshed_is_asked_for_once_more(alpaca: Vendor, 
     assert asked == [1, 0, 1]
 
 
+def test_where_no_bars_were_is_asked_for_again_too(alpaca: Vendor, market: Market, tmp_path: Path) -> None:
+    question = [ask("get_historical_prices", Asset("NOSUCH"), 60, "minute")]
+    clock, store = list(moments("2022-03-30 11:00", "2022-03-30 11:00", "1h")), tmp_path / "bars.duckdb"
+    got = []
+    for refresh in (False, False, True):
+        source = wrapped("2022-03-28", "2022-04-01", store=store, refresh_cache=refresh)
+        got += answers(source, clock, question)
+        source.shutdown()
+        market.bars["NOSUCH"] = market.bars["AAPL"]
+    assert "No data fetched" in got[0].text
+    assert "No data fetched" in got[1].text
+    expected = answers(bare("2022-03-28", "2022-04-01"), clock, question)
+    assert compared(expected, got[2:], question) == []
+
+
 # ---- what fails --------------------------------------------------------------------------------------
 
 
