@@ -35,6 +35,7 @@ FLOORS: dict[str, tuple[int, str]] = {
     "repair": (1, "blocks grid layout"),
     "series": (1, "blocks grid layout model partition repair"),
     "rows": (1, "blocks grid layout model partition repair series"),
+    "filled": (1, "blocks grid model partition repair rows"),
     "config": (1, "errors eviction model partition"),
     "access": (1, ""),
     "handed_out": (1, ""),
@@ -67,8 +68,8 @@ FLOORS: dict[str, tuple[int, str]] = {
     "__init__": (4, "errors eviction iterate model planning stats store sweep wrap"),
     "adapters": (
         5,
-        "budget config errors feed grid journal layout live model partition planning repair report review "
-        "ring rows series stats store",
+        "budget config errors feed filled grid journal layout live model partition planning repair report "
+        "review ring rows series stats store",
     ),
     "comparing": (5, "adapters budget config errors model report stats sweep wrap"),
     "intake": (5, "errors model store"),

@@ -35,6 +35,7 @@ from lazybars.budget import split
 from lazybars.config import Knobs
 from lazybars.errors import BadInput, CapTooSmall, LazyBarsError
 from lazybars.feed import Feed
+from lazybars.filled import FilledRows, Timetable
 from lazybars.grid import Int64s
 from lazybars.layout import Layout, obstacle
 from lazybars.live import LiveLine
@@ -174,6 +175,7 @@ class GrowingRun(Running):
         *,
         tz: Any = None,
         name: str | None = "datetime",
+        timetable: Timetable | None = None,
     ) -> PlainFrame:
         """The stored bars of a series in ``span_ns`` as they are; for sources that keep DataFrames.
 
@@ -183,6 +185,8 @@ class GrowingRun(Running):
         ----------
         tz, name
             Zone and name of its index; New York where no zone is given.
+        timetable
+            Has the rows instead of ``span_ns``, where the source shows one for each of its times.
 
         Raises
         ------
@@ -193,10 +197,12 @@ class GrowingRun(Running):
             if np.dtype(column.dtype if column.dtype[0].islower() else object).kind not in "fiub":
                 raise BadInput(f"{info.label}: its column {column.name!r} is {column.dtype}, no numbers")
         with self._lock:
-            grid = RowGrid(census(self.vault.store, info, *span_ns))
+            grid = timetable or RowGrid(census(self.vault.store, info, *span_ns))
             frame = self._frames.setdefault(info.series_id, PlainFrame())
 
             def rows(partitions: Partitions) -> PlainRows:
+                if timetable is not None:
+                    return FilledRows(info, timetable, partitions)
                 return PlainRows(info, grid, partitions, span_ns)
 
             def bind(feed: Feed, series: PlainRows) -> None:
@@ -226,8 +232,9 @@ class GrowingRun(Running):
         return whole
 
     def passes(self, label: str, reason: str) -> None:
-        """Take note of a series that the source holds itself."""
-        _log.warning("%s is held in RAM as Lumibot does: %s", label, reason)
+        """Take note of a series that the source holds itself; said once."""
+        if label not in self._eager:
+            _log.warning("%s is held in RAM as Lumibot does: %s", label, reason)
         self._eager[label] = reason
         if self._feed is not None:
             self._feed.eager[label] = reason

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lazybars.adapters.frames import IndexMaker
+from lazybars.adapters.frames import IndexMaker, frame_maker
 from lazybars.feed import Feed
 from lazybars.rows import PlainRows
 
@@ -49,8 +49,14 @@ class PlainFrame:
         grid = self._where()[1].rows_grid
         return grid.at_or_before(ns) + 1 if inclusive else grid.at_or_after(ns)
 
-    def rows(self, start: int, end: int) -> pd.DataFrame:
-        """``df.iloc[start:end]``, negative and out of range numbers as there."""
+    def rows(self, start: int, end: int, *, passing: bool = False) -> pd.DataFrame:
+        """``df.iloc[start:end]``, negative and out of range numbers as there.
+
+        Parameters
+        ----------
+        passing
+            The rows are read once: they do not tell of a lookback.
+        """
         feed, series, index = self._where()
         start, end, _ = slice(start, end).indices(series.rows)
         end = max(start, end)
@@ -60,20 +66,28 @@ class PlainFrame:
                 name: np.empty(0, dtype=series.others.get(name, "float64")) for name in names
             }
             return pd.DataFrame(columns, index=index.piece(0, 0).rename(self._name))
-        series.reach_rows = max(series.reach_rows, end - start)
+        label = index.piece(start, end).rename(self._name)
+        if not series.others:
+            floats = tuple(names)
+            maker = frame_maker(floats, floats, tuple((name, "float64") for name in floats))
+            block = feed.window(series, start, end, passing=passing)
+            feed.handed_out.pin(block)
+            return maker.frame(block, label)
+        if not passing:
+            series.reach_rows = max(series.reach_rows, end - start)
         pieces: dict[str, list[Any]] = {name: [] for name in names}
         for part in range(series.part_of(start), series.part_of(end - 1) + 1):
             lo, hi = series.span(part)
             if lo == hi:
                 continue
-            _, segment = feed.page(series, part)
+            _, segment = feed.page(series, part, passing=passing)
             a, b = max(start - lo, 0), min(end, hi) - lo
             for row, name in enumerate(series.floats):
                 pieces[name].append(segment.block[row, a:b])
             for name in series.others:
                 pieces[name].append(segment.extras[name][a:b])
         columns = {name: np.concatenate(pieces[name]) for name in names}
-        frame = pd.DataFrame(columns, index=index.piece(start, end).rename(self._name))
+        frame = pd.DataFrame(columns, index=label)
         feed.handed_out.pin(columns[names[0]])
         return frame
 

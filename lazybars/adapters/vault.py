@@ -11,6 +11,7 @@ import datetime as dt
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,14 @@ class Wanted:
     """One series of a source: what is asked of the service under one name.
 
     asset, quote : Lumibot's. timestep : "minute", "hour" or "day".
+    variant : of what kind its bars are, where a service has several of one timestep ("5Min", prices
+        adjusted for dividends).
     """
 
     asset: Any
     quote: Any
     timestep: str
+    variant: str = ""
 
     @property
     def label(self) -> str:
@@ -91,7 +95,7 @@ class Vault:
     def find(self, wanted: Wanted) -> SeriesInfo | None:
         """The series, if any bar of it is stored."""
         try:
-            return self.store.find(*self._name(wanted), self.source)
+            return self.store.find(*self._name(wanted), self._source(wanted))
         except UnknownSeries:
             return None
 
@@ -99,7 +103,7 @@ class Vault:
         """What of [start, end] has to be downloaded; closed ranges in UTC, ascending."""
         asset, timestep, quote = self._name(wanted)
         try:
-            return self.store.missing(asset, timestep, start, end, quote=quote, source=self.source)
+            return self.store.missing(asset, timestep, start, end, quote=quote, source=self._source(wanted))
         except UnknownSeries:
             return [(_utc(start), _utc(end))]
 
@@ -110,6 +114,24 @@ class Vault:
             return False
         found = self.store.last_before(info.series_id, end_ns + 1, [])
         return found is not None and found[0] >= start_ns
+
+    def beside(self, info: SeriesInfo, start: dt.datetime, end: dt.datetime) -> pd.DataFrame:
+        """The prices of the last stored bar by ``start`` and of the first one from ``end`` on.
+
+        What a service says of them now, next to a range that is asked for, tells whether it adjusts its
+        prices in another way than when they were stored. Rows: at most two, indexed by UTC; columns: open,
+        high, low, close.
+        """
+        sides = "SELECT max(ts) FROM bars WHERE series_id = $1 AND ts <= $2 UNION ALL "
+        sides += "SELECT min(ts) FROM bars WHERE series_id = $1 AND ts >= $3"
+        found = self.store.sql(
+            "SELECT DISTINCT epoch_ns(ts) AS ts, open, high, low, close FROM bars "
+            f"WHERE series_id = $1 AND ts IN ({sides}) ORDER BY ts",
+            [info.series_id, _utc(start), _utc(end)],
+        )
+        columns = {name: found.column(name).to_pylist() for name in found.column_names}
+        index = pd.DatetimeIndex(pd.to_datetime(columns.pop("ts"), utc=True))
+        return pd.DataFrame(columns, index=index, dtype="float64")
 
     # ---- what arrives -----------------------------------------------------------------------------
 
@@ -140,19 +162,25 @@ class Vault:
         asset, timestep, quote = self._written_as(wanted)
         if not len(frame):
             if complete and start < end:
-                self.store.mark_empty(asset, timestep, start, end, quote=quote, source=self.source)
+                self.store.mark_empty(asset, timestep, start, end, quote=quote, source=self._source(wanted))
             return self.find(wanted)
         first, last = _utc(frame.index[0].to_pydatetime()), _utc(frame.index[-1].to_pydatetime())
         covers = min(start, first), max(end, last) if complete else last
         return self.store.write(
-            frame, asset=asset, timestep=timestep, quote=quote, source=self.source, covers=covers
+            frame, asset=asset, timestep=timestep, quote=quote, source=self._source(wanted), covers=covers
         ).series
 
     def forget(self, wanted: Wanted) -> None:
-        """The service tells the past anew (prices adjusted for another split): all of it is unknown."""
-        if self.find(wanted) is not None:
-            asset, timestep, quote = self._written_as(wanted)
-            self.store.delete(asset, timestep, quote=quote, source=self.source)
+        """The service tells the past anew (prices adjusted for another split): all of it is unknown.
+
+        So is where it had no bars.
+        """
+        asset, timestep, quote = self._written_as(wanted)
+        with suppress(UnknownSeries):
+            self.store.delete(asset, timestep, quote=quote, source=self._source(wanted))
+
+    def _source(self, wanted: Wanted) -> str:
+        return f"{self.source} {wanted.variant}" if wanted.variant else self.source
 
     @staticmethod
     def _name(wanted: Wanted) -> tuple[AssetKey, str, AssetKey | None]:

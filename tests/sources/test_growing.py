@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from lumibot.entities import Asset
-from support import minutes, ns_of
+from support import NEW_YORK, minutes, ns_of
 
 from lazybars import CapTooSmall, open_store
 from lazybars.adapters.growing import GrowingRun
 from lazybars.adapters.vault import Wanted
 from lazybars.config import Knobs
+from lazybars.filled import Timetable, filling_of, stood_before
+from lazybars.grid import SessionGrid
 from lazybars.rows import RowGrid, census
 
 USD = Asset("USD", "forex")
@@ -86,6 +88,39 @@ def test_a_span_shows_the_rows_in_it_and_a_longer_one_grows(start: Start) -> Non
     pd.testing.assert_frame_equal(rows.rows(0, len(rows)), inside, check_freq=False)
     assert run.frame(info) is rows
     pd.testing.assert_frame_equal(rows.rows(0, len(rows)), frame, check_freq=False)
+
+
+@pytest.mark.parametrize("partition", ["1D", "1W", "auto"])
+def test_a_timetable_has_a_row_for_each_of_its_times_filled_as_pandas_fills(
+    start: Start, partition: str
+) -> None:
+    frame, run = minutes(days=7, keep=0.3), start(partition=partition)
+    frame = frame.drop(frame.loc["2024-03-07"].index)  # a whole day is filled
+    info, store = kept(run, "A", frame), run.vault.store
+    opens = pd.DatetimeIndex([f"2024-03-{day:02d} 09:20" for day in (6, 7, 8, 11)], tz=NEW_YORK).as_unit("ns")
+    window = SessionGrid(opens[0].value, opens.asi8, (opens + pd.Timedelta("150min")).asi8)
+    before_ns, span_ns = (frame.index[9].value, opens[0].value - 1), (opens[0].value, frame.index[-1].value)
+    stood, filling = stood_before(store, info, before_ns, None), filling_of(store, info, span_ns, window)
+    table = Timetable(stood, before_ns, None, window, filling)
+    rows = run.frame(info, timetable=table)
+
+    times = pd.DatetimeIndex(window.times_ns(0, window.rows), tz="UTC").tz_convert(NEW_YORK)
+    filled = frame.reindex(times)
+    filled["volume"] = filled["volume"].fillna(0.0)
+    filled["close"] = filled["close"].ffill()
+    prices, first = ["open", "high", "low", "close"], frame.loc["2024-03-06"].iloc[0]
+    lead = filled.index < first.name
+    filled.loc[lead, prices] = first["open"]
+    filled[prices] = filled[prices].apply(lambda column: column.fillna(filled["close"]))
+    expected = pd.concat([frame[frame.index < opens[0]].iloc[9:], filled]).rename_axis("datetime")
+    assert lead.any()
+    assert len(rows) == len(expected)
+    for a, b in [(0, len(expected)), *np.random.default_rng(1).integers(0, len(expected), (50, 2)).tolist()]:
+        pd.testing.assert_frame_equal(rows.rows(a, b), expected.iloc[a:b], check_freq=False, check_exact=True)
+    for when in [*expected.index[::41], frame.index[0], frame.index[-1]]:
+        assert rows.count_until(when.value) == expected.index.searchsorted(when, side="right")
+    # The clock of a run goes beyond the last row.
+    assert table.day_of(table.rows) == table.time_ns(table.rows - 1)
 
 
 # ---- many, one after another ------------------------------------------------------------------------------

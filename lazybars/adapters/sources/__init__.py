@@ -17,6 +17,10 @@ _BACKTESTING = "lumibot.backtesting."
 # Lumibot's class -> the module here that wraps it, and the mixin there.
 _WRAPPED = {
     "lumibot.data_sources.pandas_data.PandasData": ("lazybars.adapters.lumibot_source", "LazyMixin"),
+    _BACKTESTING + "alpaca_backtesting.AlpacaBacktesting": (
+        "lazybars.adapters.sources.alpaca",
+        "LazyAlpaca",
+    ),
     _BACKTESTING + "polygon_backtesting.PolygonDataBacktesting": (
         "lazybars.adapters.sources.polygon",
         "LazyPolygon",

@@ -22,7 +22,7 @@ def raise_own(error: BaseException) -> None:
     while behind is not None:
         if isinstance(behind, LazyBarsError):
             raise behind
-        behind = behind.__cause__
+        behind = behind.__cause__ or behind.__context__
 
 
 def with_globals(function: Callable[..., Any], **names: Any) -> Callable[..., Any]:
