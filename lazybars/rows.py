@@ -21,11 +21,11 @@ from lazybars.blocks import float_block
 from lazybars.grid import Int64s
 from lazybars.layout import Layout
 from lazybars.model import NOMINAL_NS, SeriesInfo
-from lazybars.partition import Partitions
+from lazybars.partition import KINDS, Partitions
 from lazybars.repair import Carry, Columns, Segment, repair
 from lazybars.series import GridSeries
 
-__all__ = ["ROW_TIMES", "Census", "PlainRows", "RepairedRows", "RowGrid", "census"]
+__all__ = ["ROW_TIMES", "Census", "PlainRows", "RepairedRows", "RowGrid", "census", "counted_by"]
 
 # Where a segment keeps its rows' times; no column of an owner can be called that.
 ROW_TIMES = "\0times"
@@ -47,12 +47,15 @@ class Scanned(Protocol):
 class Census:
     """First bar, last bar and number of bars of each New York day that has any; 32 bytes a day.
 
+    by : "1D", or a larger kind of partition for series that have a bar a day: then what is called a day
+        here is one of these, and neither spacings nor utc_days are counted.
     spacings, spacing_counts : the distinct distances in ns between neighbouring rows of one day, or not
         more than an hour apart, ascending; and how many there are of each.
     utc_days : days since 1970-01-01, of UTC, that have a row.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, by: str = "1D") -> None:
+        self.by = by
         self.first_ns = array("q")
         self.last_ns = array("q")
         self.starts = array("q", [0])
@@ -80,18 +83,11 @@ class Census:
         if not len(times_ns):
             return
         before_ns = self.last_ns[-1] if self.last_ns else None
-        edges = Partitions.covering("1D", int(times_ns[0]), int(times_ns[-1])).edges_ns
+        edges = Partitions.covering(self.by, int(times_ns[0]), int(times_ns[-1])).edges_ns
         at = times_ns.searchsorted(np.array(edges, dtype=np.int64))
         gaps = np.diff(times_ns)
-        same_day = np.ones(len(gaps), dtype=np.bool_)
-        inner = at[(at > 0) & (at < len(times_ns))]
-        same_day[inner - 1] = False
-        counted, counts = np.unique(gaps[same_day | (gaps <= _HOUR_NS)], return_counts=True)
-        for gap, count in zip(counted.tolist(), counts.tolist(), strict=True):
-            self._spacings[gap] = self._spacings.get(gap, 0) + count
-        if before_ns is not None and 0 < times_ns[0] - before_ns <= _HOUR_NS:
-            gap = int(times_ns[0]) - before_ns
-            self._spacings[gap] = self._spacings.get(gap, 0) + 1
+        if self.by == "1D":
+            self._count(times_ns, gaps, at, before_ns)
         for lo, hi in zip(at[:-1].tolist(), at[1:].tolist(), strict=True):
             if lo == hi:
                 continue
@@ -101,16 +97,38 @@ class Census:
             self.last_ns.append(int(times_ns[hi - 1]))
             self.starts.append(self.starts[-1] + hi - lo)
             self.step_ns.append(int(day[0]) if even else 0)
+
+    def _count(self, times_ns: Int64s, gaps: Int64s, at: Int64s, before_ns: int | None) -> None:
+        """Count the spacings of rows, days of which begin at ``at``, and their days of UTC."""
+        same_day = np.ones(len(gaps), dtype=np.bool_)
+        inner = at[(at > 0) & (at < len(times_ns))]
+        same_day[inner - 1] = False
+        counted, counts = np.unique(gaps[same_day | (gaps <= _HOUR_NS)], return_counts=True)
+        for gap, count in zip(counted.tolist(), counts.tolist(), strict=True):
+            self._spacings[gap] = self._spacings.get(gap, 0) + count
+        if before_ns is not None and 0 < times_ns[0] - before_ns <= _HOUR_NS:
+            gap = int(times_ns[0]) - before_ns
+            self._spacings[gap] = self._spacings.get(gap, 0) + 1
         self.utc_days.update(np.unique(times_ns // NOMINAL_NS["day"]).tolist())
 
 
-def census(store: Scanned, info: SeriesInfo, start_ns: int, end_ns: int) -> Census:
+def counted_by(timestep: str, partition: str) -> str:
+    """How finely rows that lie in a kind of partition are counted, where nobody asks for their spacings.
+
+    32 bytes a day are little beside minutes, and half as much as a daily bar itself.
+    """
+    if timestep != "day":
+        return "1D"
+    return KINDS[min(KINDS.index(partition), KINDS.index("3M"))]
+
+
+def census(store: Scanned, info: SeriesInfo, start_ns: int, end_ns: int, by: str = "1D") -> Census:
     """Count the rows of a series in [start_ns, end_ns]; reads their times once, a piece at a time."""
-    found = Census()
+    found = Census(by)
     first, last = max(info.first_ns, start_ns), min(info.last_ns, end_ns)
     if not info.rows or first > last:
         return found
-    days = Partitions.covering("1D", first, last).edges_ns
+    days = Partitions.covering(by, first, last).edges_ns
     begin = 0
     while begin < len(days) - 1:
         stop = max(bisect_right(days, days[begin] + _CHUNK_NS[info.timestep]) - 1, begin + 1)
@@ -128,6 +146,7 @@ def census(store: Scanned, info: SeriesInfo, start_ns: int, end_ns: int) -> Cens
 class RowGrid:
     """A `Grid` of stored rows: day by day from a census, within a day from the segments.
 
+    days : the census; may be replaced by a finer one of the same rows.
     read : gives the times of the rows [start, end), ascending, in ns; set by whoever serves the rows.
         Called only by the threads that ask for rows, never under the ring's lock.
     """
@@ -203,8 +222,9 @@ class RowGrid:
 
     def day_of(self, row: int) -> int:
         """The first instant of the day that a row lies in; of the last day, where the row is yet to come."""
-        day = min(bisect_right(self.days.starts, row), len(self.days.first_ns))
-        return self.days.first_ns[day - 1]
+        days = self.days
+        day = min(bisect_right(days.starts, row), len(days.first_ns))
+        return days.first_ns[day - 1]
 
 
 def _nobody(start: int, end: int) -> Int64s:

@@ -20,7 +20,7 @@ import pandas as pd
 from lazybars.grid import Grid, Int64s
 from lazybars.layout import Layout
 
-__all__ = ["FrameMaker", "IndexMaker", "frame_maker", "set_freq"]
+__all__ = ["FrameMaker", "IndexMaker", "LabelMaker", "frame_maker", "label_maker", "set_freq"]
 
 Float64s = npt.NDArray[np.float64]
 
@@ -47,12 +47,8 @@ def set_freq(index: pd.DatetimeIndex, freq: Any) -> None:
         index._data._freq = freq
 
 
-class IndexMaker:
-    """DatetimeIndex pieces of one grid.
-
-    All assets of a universe ask for the same rows at the same tick, so the pieces of the last few
-    ticks are kept; what is handed out is a view object of its own, because pandas lets callers set
-    an index's name in place.
+class LabelMaker:
+    """DatetimeIndexes of one resolution, zone and frequency, of any instants; keeps none of them.
 
     Parameters
     ----------
@@ -60,13 +56,10 @@ class IndexMaker:
         Resolution, zone and frequency that Lumibot's index has.
     """
 
-    def __init__(self, grid: Grid, unit: str, tz: Any, freq: Any) -> None:
-        self._grid = grid
+    def __init__(self, unit: str, tz: Any, freq: Any) -> None:
         self._unit = unit
         self._dtype = pd.DatetimeTZDtype(unit, tz)
         self._freq = freq
-        self._pieces: dict[tuple[int, int], pd.DatetimeIndex] = {}
-        self._moment: tuple[int, dt.datetime] | None = None
         self._make = self._assemble if self._trusted() else self._construct
 
     @property
@@ -77,33 +70,12 @@ class IndexMaker:
     def dtype(self) -> pd.DatetimeTZDtype:
         return self._dtype
 
-    def like(self, other: IndexMaker) -> bool:
+    def like(self, other: LabelMaker) -> bool:
         """Whether another one makes the same index of the same instants."""
         return bool(self._dtype == other._dtype and self._freq == other._freq)
 
-    def piece(self, start: int, end: int) -> pd.DatetimeIndex:
-        """The index of the ordinals [start, end)."""
-        piece = self._pieces.get((start, end))
-        if piece is None:
-            piece = self._make(self._grid.times_ns(start, end), self._freq)
-            if len(self._pieces) >= 32:
-                self._pieces.clear()
-            self._pieces[start, end] = piece
-        return piece._view()
-
-    def moment(self, ordinal: int) -> dt.datetime:
-        """One instant, as Lumibot hands it out with a quote; all assets of a tick ask for the same."""
-        known = self._moment
-        if known is None or known[0] != ordinal:
-            self._moment = known = ordinal, self.piece(ordinal, ordinal + 1)[0].to_pydatetime()
-        return known[1]
-
-    def whole(self) -> pd.DatetimeIndex:
-        """The index of all ordinals; not kept."""
-        return self._construct(self._grid.times_ns(0, self._grid.rows), self._freq)
-
     def labels(self, times_ns: Int64s, freq: Any) -> pd.DatetimeIndex:
-        """An index of resampled labels."""
+        """An index of resampled labels, or of any instants that belong to nobody's grid."""
         return self._make(times_ns, freq)
 
     def of(self, times_ns: Int64s) -> pd.DatetimeIndex:
@@ -133,6 +105,53 @@ class IndexMaker:
             return bool(made.dtype == self._dtype)
         except (AssertionError, AttributeError, TypeError, ValueError):
             return False
+
+
+@cache
+def label_maker(unit: str, tz: Any) -> LabelMaker:
+    """One `LabelMaker` without a frequency for all series of a zone: trying one takes milliseconds."""
+    return LabelMaker(unit, tz, None)
+
+
+class IndexMaker(LabelMaker):
+    """DatetimeIndex pieces of one grid.
+
+    All assets of a universe ask for the same rows at the same tick, so the pieces of the last few
+    ticks are kept; what is handed out is a view object of its own, because pandas lets callers set
+    an index's name in place.
+
+    Parameters
+    ----------
+    unit, tz, freq
+        As in `LabelMaker`.
+    """
+
+    def __init__(self, grid: Grid, unit: str, tz: Any, freq: Any) -> None:
+        super().__init__(unit, tz, freq)
+        self._grid = grid
+        self._pieces: dict[tuple[int, int], pd.DatetimeIndex] = {}
+        self._moment: tuple[int, dt.datetime] | None = None
+
+    def piece(self, start: int, end: int) -> pd.DatetimeIndex:
+        """The index of the ordinals [start, end)."""
+        piece = self._pieces.get((start, end))
+        if piece is None:
+            piece = self._make(self._grid.times_ns(start, end), self._freq)
+            if len(self._pieces) >= 32:
+                self._pieces.clear()
+            self._pieces[start, end] = piece
+        return piece._view()
+
+    def moment(self, ordinal: int) -> dt.datetime:
+        """One instant, as Lumibot hands it out with a quote; all assets of a tick ask for the same."""
+        known = self._moment
+        if known is None or known[0] != ordinal:
+            self._moment = known = ordinal, self.piece(ordinal, ordinal + 1)[0].to_pydatetime()
+        return known[1]
+
+    def whole(self) -> pd.DatetimeIndex:
+        """The index of all ordinals; not kept."""
+        return self._construct(self._grid.times_ns(0, self._grid.rows), self._freq)
 
 
 class FrameMaker:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from lazybars.adapters.frames import IndexMaker, frame_maker
+from lazybars.adapters.frames import LabelMaker, frame_maker
 from lazybars.feed import Feed
-from lazybars.rows import PlainRows
+from lazybars.rows import ROW_TIMES, PlainRows
 
 __all__ = ["PlainFrame"]
 
@@ -22,14 +23,14 @@ class PlainFrame:
     """
 
     def __init__(self) -> None:
-        self._at: tuple[Feed, PlainRows, IndexMaker] | None = None
+        self._at: tuple[Feed, PlainRows, LabelMaker] | None = None
         self._name: str | None = None
 
-    def _attach(self, feed: Feed, series: PlainRows, index: IndexMaker, name: str | None) -> None:
-        self._at = feed, series, index
+    def _attach(self, feed: Feed, series: PlainRows, labels: LabelMaker, name: str | None) -> None:
+        self._at = feed, series, labels
         self._name = name
 
-    def _where(self) -> tuple[Feed, PlainRows, IndexMaker]:
+    def _where(self) -> tuple[Feed, PlainRows, LabelMaker]:
         assert self._at is not None, "placed as it is made"
         return self._at
 
@@ -57,25 +58,36 @@ class PlainFrame:
         passing
             The rows are read once: they do not tell of a lookback.
         """
-        feed, series, index = self._where()
-        start, end, _ = slice(start, end).indices(series.rows)
+        feed, series, labels = self._where()
+        start, end, _ = slice(start, end).indices(len(self))
         end = max(start, end)
+        if start == end or series.others:
+            columns, index = self.arrays(start, end, passing=passing)
+            self.pin(next(iter(columns.values())))
+            return pd.DataFrame(columns, index=index)
+        floats = tuple(column.name for column in series.info.columns)
+        maker = frame_maker(floats, floats, tuple((name, "float64") for name in floats))
+        block = feed.window(series, start, end, passing=passing)
+        feed.handed_out.pin(block)
+        times_ns = series.rows_grid.times_ns(start, end)
+        return maker.frame(block, labels.labels(times_ns, None).rename(self._name))
+
+    def pin(self, values: npt.NDArray[Any]) -> None:
+        """Remember an array that is handed out, to count it for as long as it lives."""
+        self._where()[0].handed_out.pin(values)
+
+    def arrays(
+        self, start: int, end: int, *, passing: bool = False
+    ) -> tuple[dict[str, npt.NDArray[Any]], pd.DatetimeIndex]:
+        """The columns of the rows [start, end), which exist, as arrays of the caller's; and their index."""
+        feed, series, labels = self._where()
         names = [column.name for column in series.info.columns]
-        if start == end:
-            columns: dict[str, Any] = {
-                name: np.empty(0, dtype=series.others.get(name, "float64")) for name in names
-            }
-            return pd.DataFrame(columns, index=index.piece(0, 0).rename(self._name))
-        label = index.piece(start, end).rename(self._name)
-        if not series.others:
-            floats = tuple(names)
-            maker = frame_maker(floats, floats, tuple((name, "float64") for name in floats))
-            block = feed.window(series, start, end, passing=passing)
-            feed.handed_out.pin(block)
-            return maker.frame(block, label)
+        if start >= end:
+            none = {name: np.empty(0, dtype=series.others.get(name, "float64")) for name in names}
+            return none, labels.labels(np.empty(0, dtype=np.int64), None).rename(self._name)
         if not passing:
             series.reach_rows = max(series.reach_rows, end - start)
-        pieces: dict[str, list[Any]] = {name: [] for name in names}
+        pieces: dict[str, list[Any]] = {name: [] for name in [*names, ROW_TIMES]}
         for part in range(series.part_of(start), series.part_of(end - 1) + 1):
             lo, hi = series.span(part)
             if lo == hi:
@@ -84,12 +96,11 @@ class PlainFrame:
             a, b = max(start - lo, 0), min(end, hi) - lo
             for row, name in enumerate(series.floats):
                 pieces[name].append(segment.block[row, a:b])
-            for name in series.others:
+            for name in [*series.others, ROW_TIMES]:
                 pieces[name].append(segment.extras[name][a:b])
-        columns = {name: np.concatenate(pieces[name]) for name in names}
-        frame = pd.DataFrame(columns, index=label)
-        feed.handed_out.pin(columns[names[0]])
-        return frame
+        columns = {name: np.concatenate(values) for name, values in pieces.items()}
+        index = labels.labels(columns.pop(ROW_TIMES), None).rename(self._name)
+        return columns, index
 
     def tail_until(self, ns: int, rows: int, *, inclusive: bool = True) -> pd.DataFrame:
         """``df[df.index <= when].tail(rows)``, or ``<`` where not inclusive."""

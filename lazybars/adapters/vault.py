@@ -170,6 +170,26 @@ class Vault:
             frame, asset=asset, timestep=timestep, quote=quote, source=self._source(wanted), covers=covers
         ).series
 
+    def replace(
+        self, wanted: Wanted, frame: pd.DataFrame, start: dt.datetime, end: dt.datetime
+    ) -> SeriesInfo:
+        """Write what the service tells of a whole series in place of all that it told before.
+
+        Known is then what lies from ``start`` to ``end``, or to the first and the last bar.
+        """
+        first, last = _utc(frame.index[0].to_pydatetime()), _utc(frame.index[-1].to_pydatetime())
+        covers = min(_utc(start), first), max(_utc(end), last)
+        asset, timestep, quote = self._written_as(wanted)
+        return self.store.write(
+            frame,
+            asset=asset,
+            timestep=timestep,
+            quote=quote,
+            source=self.source,
+            mode="replace",
+            covers=covers,
+        ).series
+
     def forget(self, wanted: Wanted) -> None:
         """The service tells the past anew (prices adjusted for another split): all of it is unknown.
 

@@ -26,6 +26,10 @@ _WRAPPED = {
         "LazyPolygon",
     ),
     _BACKTESTING + "ccxt_backtesting.CcxtBacktesting": ("lazybars.adapters.sources.ccxt", "LazyCcxt"),
+    _BACKTESTING + "yahoo_backtesting.YahooDataBacktesting": (
+        "lazybars.adapters.sources.yahoo",
+        "LazyYahoo",
+    ),
 }
 # Lumibot's class -> why it is passed through.
 _PASSED = {
