@@ -78,7 +78,8 @@ class Exchange:
         records["instrument_id"] = _id(symbol)
         records["ts_event"] = bars.index.as_unit("ns").asi8
         for name in ("open", "high", "low", "close"):
-            records[name] = np.round(bars[name].to_numpy() * 1e9).astype("int64")
+            nano = np.round(bars[name].to_numpy() * 1e9)
+            records[name] = np.where(np.isnan(nano), dbn.UNDEF_PRICE, np.nan_to_num(nano).astype("int64"))
         records["volume"] = bars["volume"].to_numpy()
         return _dbn(asked, dbn.Schema.from_str(asked["schema"]), start, end, records.tobytes())
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from lumibot.backtesting import DataBentoDataBacktesting
@@ -27,16 +28,20 @@ CAP = "128MB"
 
 
 def contracts() -> dict[str, pd.DataFrame]:
-    """A stock; two contracts of a future that overlap where one takes over; one of the vendor's own."""
+    """Stocks; two contracts of a future that overlap where one takes over; one of the vendor's own."""
     coin = real_bars("aiquant__BTCUSDT__1min")
     prices = ["open", "high", "low", "close"]
+    euro = real_bars("nautilus__6EH4__1min")
+    euro.iloc[::7, 3] = np.nan  # DataBento has a value for no price
     front, later = coin[:"2026-03-20 13:29"], coin["2026-03-05":"2026-03-27"]
     return {
         "AAPL": real_bars("alvinmoore__AAPL__1min"),
+        "GME": real_bars("alvinmoore__GME__1min"),
+        "SNP": real_bars("alvinmoore__SNP__1min"),
         "ESH6": front,
         "ESH26": front,  # as Lumibot spells it once it knows when it expires
         "ESM6": later.assign(**{name: (later[name] * 1.01).round(2) for name in prices}),
-        "NQH24": real_bars("nautilus__6EH4__1min"),
+        "NQH24": euro,
     }
 
 
@@ -100,7 +105,9 @@ def stock() -> list[Question]:
         ask("get_historical_prices", one, 10, "minute", timeshift=dt.timedelta(minutes=90)),
         ask("get_historical_prices", one, 3, "minute", timeshift=-2),
         ask("get_historical_prices", one, 9, "minute", return_polars=True),
-        ask("get_bars", [one], 20, "minute"),
+        ask("get_historical_prices", one, 9, "5minute"),
+        ask("get_historical_prices", one, 0, "minute"),
+        ask("get_bars", [one, *map(Asset, ("GME", "NOSUCH", "SNP"))], 20, "minute"),
     ]
 
 

@@ -8,6 +8,10 @@ has a column more than what was downloaded.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import wraps
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,6 +46,9 @@ class LazyDataBento(LazyPlain):
     )
 
     def _lazy_adopt(self) -> None:
+        # Lumibot's get_bars asks in several threads.
+        self._lazy_lock = threading.RLock()
+        self._lazy_many = False
         # What the caller gave, or was loaded before an instance was wrapped, stays what it is.
         self._lazy_begin(self._lazy_make_run())
         self._lazy_run.adopt(self.pandas_data)
@@ -57,26 +64,42 @@ class LazyDataBento(LazyPlain):
         self._lazy_prefetch = with_globals(base.prefetch_data, databento_helper=loader)
         return run
 
+    @contextmanager
+    def _lazy_answering(self) -> Iterator[None]:
+        """Lumibot's own code asks, and slices what it gets. One thread at a time: rows are counted from a
+        series' first one, and another thread may show more of it."""
+        run = self._lazy_run
+        with self._lazy_lock:
+            run.calls += 1
+            # What fails for one asset of many is raised when all have been asked for.
+            with run.noting() if self._lazy_many else run.failures():
+                yield
+
     # ---- what Lumibot asks -------------------------------------------------------------------------
 
+    @wraps(DataBentoDataBacktestingPolars.get_historical_prices)  # Lumibot looks at what it takes
     def get_historical_prices(self, *args: Any, **kwargs: Any) -> Any:
-        self._lazy_run.calls += 1
-        with self._lazy_run.failures():
+        with self._lazy_answering():
             return super().get_historical_prices(*args, **kwargs)
 
     def get_last_price(self, *args: Any, **kwargs: Any) -> Any:
-        self._lazy_run.calls += 1
-        with self._lazy_run.failures():
+        with self._lazy_answering():
             return super().get_last_price(*args, **kwargs)
 
     def get_quote(self, *args: Any, **kwargs: Any) -> Any:
-        self._lazy_run.calls += 1
-        with self._lazy_run.failures():
+        with self._lazy_answering():
             return super().get_quote(*args, **kwargs)
+
+    def get_bars(self, *args: Any, **kwargs: Any) -> Any:
+        self._lazy_many = True
+        try:
+            return super().get_bars(*args, **kwargs)
+        finally:
+            self._lazy_many = False
 
     def prefetch_data(self, assets: Any, timestep: str = "minute") -> None:
         """Lumibot's, which holds what it loads as pandas frames."""
-        with self._lazy_run.failures():
+        with self._lazy_answering():
             self._lazy_prefetch(self, assets, timestep)
         for asset in assets or ():
             self._lazy_run.passes(f"{asset} {timestep}", "prefetch_data() loads it whole")
