@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
+from differential.exact import differences
 from lumibot.backtesting import DataBentoDataBacktesting
 from lumibot.entities import Asset, Bars, Quote
 from support import prefetchers
 
 from lazybars import LazyBars, open_store
+from lazybars.adapters.stored_polars import StoredRows, StoredTimes
 from lazybars.model import AssetKey
 
 from .asking import Question, answers, ask, compared, moments
@@ -338,6 +341,29 @@ def test_bars_that_the_store_would_not_give_back_are_lumibots_to_hold(
     source.shutdown()
 
 
+@pytest.mark.parametrize("both", [True, False])
+def test_contracts_without_bars_while_they_are_the_front_one_are_shown_as_lumibots(
+    both: bool, databento: Vendor, exchange: Exchange
+) -> None:
+    # The later one takes over on the tenth.
+    late, early = exchange.bars["ESH6"]["2026-03-11":], exchange.bars["ESM6"][:"2026-03-08"]
+    exchange.bars = {"ESH6": late, "ESM6": early} if both else {"ESM6": early}
+    clock = list(moments("2026-03-09 10:00", "2026-03-12 10:00", "31h"))
+
+    def questions() -> list[Question]:
+        return history(Asset("ES", "cont_future"), (60, "minute"), (3, "hour"))
+
+    expected = answered(bare("2026-03-09", "2026-03-12"), clock, questions())
+    ours = wrapped("2026-03-09", "2026-03-12")
+    got = answered(ours, clock, questions())
+    assert compared(expected, got, questions()) == []
+    assert any(isinstance(answer, Bars) for answer in got)
+    told = set(ours.lazy.stats().eager.values())
+    assert len(told) == both
+    assert all("while it is the front one" in reason for reason in told)
+    ours.shutdown()
+
+
 # ---- what it is ----------------------------------------------------------------------------------------
 
 
@@ -379,6 +405,57 @@ def test_a_subclass_sees_the_frames_that_it_sees_without(databento: Vendor) -> N
     assert compared(expected, got, question) == []
     assert theirs.seen == ours.seen
     ours.shutdown()
+
+
+def test_stored_rows_are_a_frame_of_polars(databento: Vendor) -> None:
+    frames = []
+    for source in (bare("2026-03-09", "2026-03-12"), wrapped("2026-03-09", "2026-03-12")):
+        answered(source, list(moments("2026-03-09 10:00", "2026-03-09 10:00", "1h")), continuous()[:1])
+        (data,) = source.pandas_data.values()
+        frames.append((data.polars_df, data))
+    (theirs, their_data), (ours, our_data) = frames
+    assert type(ours) is StoredRows
+    assert isinstance(ours, pl.DataFrame)
+    assert (len(ours), ours.columns, ours.schema) == (len(theirs), theirs.columns, theirs.schema)
+    size = len(theirs)
+    for offset, length in (
+        (0, 3),
+        (5, None),
+        (-4, 2),
+        (-9, None),
+        (size - 2, 9),
+        (size, 1),
+        (size + 5, 2),
+        (3, 0),
+    ):
+        assert (
+            differences(theirs.slice(offset, length), ours.slice(offset, length), f"{offset}:{length}") == []
+        )
+    for name in ("datetime", "close", "volume"):
+        expected, got = theirs[name], ours[name]
+        assert isinstance(got, pl.Series)
+        assert (len(got), got.dtype, got.min(), got.max()) == (
+            size,
+            expected.dtype,
+            expected.min(),
+            expected.max(),
+        )
+        assert [got[at] for at in (0, 1, -1, -size)] == [expected[at] for at in (0, 1, -1, -size)]
+        for outside in (size, -size - 1):
+            with pytest.raises(IndexError):
+                got[outside]
+    times = theirs["datetime"].dt.timestamp("ns").to_numpy()
+    for ns in (times[0] - 1, times[0], times[size // 2], times[size // 2] + 1, times[-1], times[-1] + 1):
+        for side in ("left", "right"):
+            assert np.searchsorted(StoredTimes(ours), ns, side=side) == np.searchsorted(times, ns, side=side)
+    assert ours.row(0, named=True) == theirs.row(0, named=True)
+    assert ours.row(7) == theirs.row(7)
+    assert ours.filter(pl.col("volume") > 20).equals(theirs.filter(pl.col("volume") > 20))
+    assert differences(their_data.df, our_data.df, "df") == []
+    with pytest.raises(pl.exceptions.ColumnNotFoundError):
+        ours["nosuch"]
+    assert not hasattr(ours, "nosuch")
+    source.shutdown()
 
 
 def test_what_is_prefetched_is_lumibots_to_hold(databento: Vendor) -> None:
