@@ -166,8 +166,10 @@ class Feed:
                 self.diary.note(self.log.tick, self.sample())
         if self._prefetcher is not None and not self._wake_from_ns <= now_ns < self._wake_until_ns:
             start_ns, end_ns = self.schedule.partitions.bounds_ns(self.schedule.part)
-            # A full ring frees up while the clock crosses a partition: look again a few times.
-            step_ns = (end_ns - start_ns) // 16
+            # A full ring frees up while the clock crosses a partition: look again a few times, and more often
+            # where lookbacks are about to leave the one before it.
+            long_ns = end_ns - start_ns
+            step_ns = long_ns // (16 if now_ns >= start_ns + long_ns // 8 else 128)
             self._wake_from_ns, self._wake_until_ns = now_ns, max(min(now_ns + step_ns, end_ns), now_ns + 1)
             self._prefetcher.wake()
 

@@ -6,6 +6,7 @@ forgotten can be collected, and its finaliser stops this.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterable
 
@@ -20,6 +21,36 @@ __all__ = ["Prefetcher"]
 _DEEPEST = 8
 # Waiting for less is not worth the RAM of another partition.
 _LATE_S = 0.1
+# Python's threads take turns so often while partitions are read. Each time this one comes back from DuckDB
+# it waits for the strategy's to give up the interpreter: 5 ms by default, and some five times a batch. A
+# strategy that computes for 20 ms twice a day over 100 assets stalled for 17 to 21 % of its time on two free
+# cores, with turns of 0.5 ms for 11 %, and with these for 1 to 2 %, for the same CPU time.
+_TURN_S = 0.0001
+
+
+class _ShortTurns:
+    """`_TURN_S` while any prefetcher of the process reads; what was set before, when the last is done."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._before_s = _TURN_S
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._readers:
+                self._before_s = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before_s, _TURN_S))
+            self._readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if not self._readers:
+                sys.setswitchinterval(self._before_s)
+
+
+_SHORT_TURNS = _ShortTurns()
 
 
 class Prefetcher:
@@ -96,15 +127,15 @@ class Prefetcher:
                     break
                 if not pages:
                     break
-                self._read(part, pages)
+                with _SHORT_TURNS:
+                    self._read(part, pages)
 
     def _book(self, pages: dict[int, Page]) -> int:
         """Choose the next batch and book it into ``pages``; returns its partition. The lock is held."""
         schedule, ring = self._schedule, self._ring
         ring.drop_dead()
         ahead = 0
-        # Just behind an edge lookbacks still hold the partition before it: three at once are not needed.
-        last = schedule.part + 1 if schedule.is_early() else len(schedule.partitions)
+        last = schedule.part + 1 if schedule.holds_three() else len(schedule.partitions)
         for part in range(schedule.reaches_back_to(), last):
             if self._book_part(pages, part, schedule.series.values()) or pages:
                 return part

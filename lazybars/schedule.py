@@ -88,10 +88,20 @@ class Schedule:
         self.series[series_id] = one
         self.habits.setdefault(series_id, SeriesHabits()).expected = None
 
-    def is_early(self) -> bool:
-        """Whether the clock is in the first eighth of its partition."""
+    def holds_three(self) -> bool:
+        """Whether to read ahead now would have three partitions resident at once, soon to be two.
+
+        In the first eighth of a partition, where lookbacks still reach into the one before it, or nobody has
+        asked for anything yet.
+        """
         start_ns, end_ns = self.partitions.bounds_ns(self.part)
-        return self.now_ns < start_ns + (end_ns - start_ns) // 8
+        if self.now_ns >= start_ns + (end_ns - start_ns) // 8:
+            return False
+        now_ns, part = self.now_ns, self.part
+        return self._anybody_since < 0 or any(
+            one.rows and one.part_of(max(one.row_at(now_ns) + 1 - one.reach_rows, 0)) < part
+            for one in self.series.values()
+        )
 
     def asked(self, page: Asked, tick: int, stride: int, times: int) -> None:
         """See `lazybars.access.Listener`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -217,6 +218,23 @@ def test_the_next_partition_is_read_once_the_clock_is_well_inside_its_own(make: 
     assert settled(lambda: feed.stats().prefetched == 3 and feed.stats().in_flight_bytes == 0)
     feed.advance(feed.schedule.partitions.edges_ns[1] - 1)
     assert settled(lambda: feed.stats().prefetched == 6 and feed.stats().in_flight_bytes == 0)
+
+
+def test_threads_take_short_turns_only_while_something_is_read_ahead(make: Make, store: Faltering) -> None:
+    before_s = sys.getswitchinterval()
+    during: list[float] = []
+    store.on_scan = lambda: during.append(sys.getswitchinterval())
+    feed, _ = make(prefetch=True)
+    other, _ = make(prefetch=True)
+    feed.start()
+    other.start()
+    assert settled(lambda: feed.stats().prefetched >= 3 and feed.stats().in_flight_bytes == 0)
+    assert settled(lambda: other.stats().prefetched >= 3 and other.stats().in_flight_bytes == 0)
+    feed.stop_reading_ahead()
+    other.stop_reading_ahead()
+    assert during
+    assert max(during) < before_s
+    assert sys.getswitchinterval() == before_s
 
 
 def test_without_prefetch_the_first_look_is_a_miss_and_the_next_a_hit(make: Make) -> None:
@@ -569,6 +587,32 @@ def test_a_forgotten_source_ends_its_thread_and_removes_the_private_store(nothin
     gc.collect()
     assert settled(lambda: not prefetchers())
     assert settled(lambda: not [*nothing_left.iterdir()])
+
+
+def test_the_next_partition_is_read_as_soon_as_no_lookback_reaches_back() -> None:
+    from lumibot.backtesting import PandasDataBacktesting
+    from lumibot.entities import Data
+
+    frame = minutes(days=15, rows=120)
+    window = (frame.index[0].to_pydatetime(), frame.index[-1].to_pydatetime())
+    made = LazyBars(PandasDataBacktesting, partition="1W")(
+        *window, pandas_data=[Data(asset(), frame)], show_progress_bar=False
+    )
+    made.load_data()
+    feed = made._lazy_run._feed
+
+    def ahead(now: str) -> int:
+        """What has been read ahead by when 60 bars were asked for and nothing more is read."""
+        made._update_datetime(pd.Timestamp(now, tz="America/New_York").to_pydatetime())
+        assert len(made.get_historical_prices(asset(), 60, "minute").df) == 60
+        settled(lambda: feed.stats().in_flight_bytes > 0, within_s=0.2)
+        assert settled(lambda: feed.stats().in_flight_bytes == 0)
+        return int(feed.stats().prefetched)
+
+    friday = ahead("2024-03-08 11:00")
+    assert ahead("2024-03-11 09:40") == friday  # of the 60 bars 50 are last week's
+    assert ahead("2024-03-11 12:00") == friday + 1
+    made.shutdown()
 
 
 def test_loading_again_leaves_one_thread() -> None:

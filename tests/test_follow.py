@@ -35,7 +35,7 @@ def seen(ticks: object, count: int) -> list[tuple[int, dict[str, list[float]]]]:
 
 
 def expected(path: Path) -> list[tuple[int, dict[str, list[float]]]]:
-    with iterate(write_store(path, FRAMES), lookback=30, memory="64MB") as ticks:
+    with iterate(write_store(path, FRAMES), lookback=30, memory="72MB") as ticks:
         return seen(ticks, 10**6)
 
 
@@ -59,7 +59,7 @@ def test_it_goes_on_where_bars_land(tmp_path: Path) -> None:
                 store.append_all({one: bars, other: more}, timestep="minute")
 
         writer = threading.Thread(target=write)
-        with iterate(store, lookback=30, memory="64MB", follow=True) as ticks:
+        with iterate(store, lookback=30, memory="72MB", follow=True) as ticks:
             begun = sum(now < CUT.value for now, _ in whole)
             found = seen(ticks, begun)
             writer.start()
@@ -74,12 +74,12 @@ def test_it_goes_on_where_bars_land(tmp_path: Path) -> None:
 def test_it_stops_at_its_end(tmp_path: Path) -> None:
     path = early(tmp_path / "bars.duckdb")
     last = max(frame.index[frame.index < CUT][-1] for frame in FRAMES.values())
-    with iterate(path, end=last.to_pydatetime(), follow=True, memory="64MB") as ticks:
+    with iterate(path, end=last.to_pydatetime(), follow=True, memory="72MB") as ticks:
         assert [tick.now_ns for tick in ticks][-1] == last.value
 
 
 def test_closing_ends_the_wait(tmp_path: Path) -> None:
-    ticks = iterate(early(tmp_path / "bars.duckdb"), follow=True, memory="64MB")
+    ticks = iterate(early(tmp_path / "bars.duckdb"), follow=True, memory="72MB")
     walked: list[int] = []
     thread = threading.Thread(target=lambda: walked.extend(tick.now_ns for tick in ticks))
     thread.start()
@@ -106,7 +106,7 @@ def test_bars_of_another_process_arrive_when_it_closes_the_store(tmp_path: Path)
     path = early(tmp_path / "bars.duckdb")
     for name, frame in FRAMES.items():
         frame[frame.index >= CUT].to_parquet(str(tmp_path / "late") + name)
-    with iterate(path, lookback=30, memory="64MB", follow=True) as ticks:
+    with iterate(path, lookback=30, memory="72MB", follow=True) as ticks:
         begun = sum(now < CUT.value for now, _ in whole)
         found = seen(ticks, begun)
         writer = subprocess.Popen(
