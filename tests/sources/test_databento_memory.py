@@ -18,7 +18,7 @@ from .vendor import Reply, Request, Vendor
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's VmHWM")
 
-CAP = 128_000_000
+CAP = 160_000_000
 PROGRAM = """
 import datetime as dt
 from types import SimpleNamespace
@@ -43,7 +43,7 @@ with pointed_at(SimpleNamespace(url=url), folder + "/cache"):
             total += float(bars.df["close"].sum()) + float(source.get_last_price(one))
             total += float(source.get_quote(one).price)
             calls += 1
-        now += dt.timedelta(hours=71)
+        now += dt.timedelta(hours=119)
     end(source, total=total, calls=calls)
 """
 
@@ -74,7 +74,7 @@ def serving(request: pytest.FixtureRequest) -> Iterator[Vendor]:
     ("serving", "days", "stocks", "times"),
     [
         pytest.param(21, 21, 1, 0, id="one"),
-        pytest.param(365, 365, 40, 10, id="ten times the cap", marks=pytest.mark.slow),
+        pytest.param(365, 365, 46, 10, id="ten times the cap", marks=pytest.mark.slow),
     ],
     indirect=["serving"],
 )
