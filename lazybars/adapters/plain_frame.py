@@ -25,10 +25,13 @@ class PlainFrame:
     def __init__(self) -> None:
         self._at: tuple[Feed, PlainRows, LabelMaker] | None = None
         self._name: str | None = None
+        # How often it was moved: what was found out about its rows before may have changed.
+        self.moves = 0
 
     def _attach(self, feed: Feed, series: PlainRows, labels: LabelMaker, name: str | None) -> None:
         self._at = feed, series, labels
         self._name = name
+        self.moves += 1
 
     def _where(self) -> tuple[Feed, PlainRows, LabelMaker]:
         assert self._at is not None, "placed as it is made"
@@ -75,6 +78,17 @@ class PlainFrame:
     def pin(self, values: npt.NDArray[Any]) -> None:
         """Remember an array that is handed out, to count it for as long as it lives."""
         self._where()[0].handed_out.pin(values)
+
+    def value(self, row: int, name: str) -> Any:
+        """One number of a row that exists: ``df[name].iloc[row]``."""
+        feed, series, _ = self._where()
+        series.reach_rows = max(series.reach_rows, 1)
+        part = series.part_of(row)
+        past = row - series.span(part)[0]
+        _, segment = feed.page(series, part)
+        if name in series.others:
+            return segment.extras[name][past]
+        return segment.block[series.floats.index(name), past]
 
     def arrays(
         self, start: int, end: int, *, passing: bool = False

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,6 +214,25 @@ class Vault:
         asset, timestep, quote = self._name(wanted)
         known = self.find(wanted)
         return asset, timestep, quote if known is None else known.quote
+
+    def notes(self) -> dict[str, Any]:
+        """What is kept with the source beside its bars."""
+        kept = self._kept_with_source()
+        notes: dict[str, Any] = json.loads(kept[0]) if kept and kept[0] else {}
+        return notes
+
+    def note(self, notes: Mapping[str, Any]) -> bool:
+        """Keep a JSON object with the source in place of the one before; False before it has bars."""
+        if not self._kept_with_source():
+            return False
+        self.store.describe_source(self.source, notes)
+        return True
+
+    def _kept_with_source(self) -> list[str | None]:
+        """Its JSON, or None; nothing where the store does not know the source."""
+        found = self.store.sql("SELECT config FROM data_sources WHERE source_name = ?", [self.source])
+        kept: list[str | None] = found.column(0).to_pylist()
+        return kept
 
     def written_on(self, info: SeriesInfo) -> dt.date:
         """The date on which a series was first written."""

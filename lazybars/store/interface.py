@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
@@ -123,6 +123,10 @@ class Storage(ABC):
         self, asset: Any, timestep: str, start: Any, end: Any, *, quote: Any = None, source: str = "user"
     ) -> None:
         """Note that the source has no bars there."""
+
+    @abstractmethod
+    def describe_source(self, source: str, config: Mapping[str, Any]) -> None:
+        """Keep a JSON object with a source that has bars, in ``data_sources.config``, for the one before."""
 
     @overload
     def compact(self) -> None: ...

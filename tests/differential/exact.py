@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 from lumibot.data_sources.data_source import MultiAssetBarsResult
 from lumibot.entities import Asset, Bars, Quote
 
@@ -213,6 +214,23 @@ def _frame(expected: pd.DataFrame, got: pd.DataFrame, where: str) -> list[str]:
     return found + (columns or whole)
 
 
+def _polars(expected: pl.DataFrame, got: pl.DataFrame, where: str) -> list[str]:
+    theirs, ours = list(expected.schema.items()), list(got.schema.items())
+    if theirs != ours:
+        return [_says(f"{where}.schema", theirs, ours)]
+    found = []
+    for name in expected.columns:
+        for place, nulls in (("nulls", pl.Series.is_null), ("values", _physical)):
+            found += _array(
+                nulls(expected[name]).to_numpy(), nulls(got[name]).to_numpy(), f"{where}[{name!r}].{place}"
+            )
+    return found
+
+
+def _physical(column: pl.Series) -> pl.Series:
+    return column.to_physical().fill_null(0)
+
+
 def _attributes(expected: Any, got: Any, names: Sequence[str], where: str) -> list[str]:
     found = []
     for name in names:
@@ -251,6 +269,7 @@ _COMPARERS: tuple[tuple[Any, Any], ...] = (
     (Quote, _quote),
     (Asset, _asset),
     (pd.DataFrame, _frame),
+    (pl.DataFrame, _polars),
     (pd.Series, _series),
     (pd.Index, _index),
     (np.ndarray, _array),

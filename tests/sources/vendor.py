@@ -43,10 +43,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the vendor answers: a status and a JSON document, or its bytes."""
+    """What the vendor answers: a status, and a JSON document or its bytes.
+
+    sent : the connection is lost after so many bytes of it.
+    """
 
     body: Any
     status: int = 200
+    sent: int | None = None
 
 
 @dataclass
@@ -76,16 +80,23 @@ class Vendor:
 
             def do_GET(self) -> None:
                 parts = urlsplit(self.path)
-                request = Request(parts.path, dict(parse_qsl(parts.query)), dict(self.headers.items()))
+                self._reply(Request(parts.path, dict(parse_qsl(parts.query)), dict(self.headers.items())))
+
+            def do_POST(self) -> None:
+                form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                self._reply(Request(self.path, dict(parse_qsl(form)), dict(self.headers.items())))
+
+            def _reply(self, request: Request) -> None:
                 vendor.requests.append(request)
                 reply = vendor.answer(request)
                 made = isinstance(reply.body, bytes)
                 body = reply.body if made else json.dumps(reply.body).encode()
                 self.send_response(reply.status)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", "application/octet-stream" if made else "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(body[: reply.sent])
+                self.close_connection = reply.sent is not None
 
             def log_message(self, *args: Any) -> None:
                 pass

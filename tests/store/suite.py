@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from lazybars import BadInput, StoreClosed, StoreReadOnly, UnknownSeries, iterate, open_store
+from lazybars import BadInput, ConfigError, StoreClosed, StoreReadOnly, UnknownSeries, iterate, open_store
 from lazybars.model import AssetKey, asset_key
 from lazybars.store import FileMark, FileWrite, Storage
 
@@ -499,6 +499,14 @@ class StoreTests:
         assert writer.missing("IWM", "minute", start, end) == []
         with pytest.raises(BadInput, match="has 90 bars"):
             writer.mark_empty("SPY", "minute", "2024-03-05", "2024-03-05")
+
+    def test_describe_source(self, writer: Storage) -> None:
+        writer.describe_source("user", {"feed": 1})
+        writer.describe_source("user", {"feed": "all"})
+        kept = writer.sql("SELECT config FROM data_sources WHERE source_name = 'user'")
+        assert [json.loads(text) for text in kept.column(0).to_pylist()] == [{"feed": "all"}]
+        with pytest.raises(ConfigError, match="no bars from"):
+            writer.describe_source("nobody", {})
 
     def test_compact_changes_no_answer(self, path: str) -> None:
         frames = {symbol: minutes(at, days=12) for at, symbol in enumerate("ABCD")}

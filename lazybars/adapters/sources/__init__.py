@@ -21,6 +21,10 @@ _WRAPPED = {
         "lazybars.adapters.sources.alpaca",
         "LazyAlpaca",
     ),
+    _BACKTESTING + "databento_backtesting_polars.DataBentoDataBacktestingPolars": (
+        "lazybars.adapters.sources.databento",
+        "LazyDataBento",
+    ),
     _BACKTESTING + "polygon_backtesting.PolygonDataBacktesting": (
         "lazybars.adapters.sources.polygon",
         "LazyPolygon",
@@ -33,6 +37,10 @@ _WRAPPED = {
 }
 # Lumibot's class -> why it is passed through.
 _PASSED = {
+    _BACKTESTING + "databento_backtesting_pandas.DataBentoDataBacktestingPandas": (
+        "it masks its whole frames at every call, and repairs them in place when it is asked for a quote "
+        "(DataBentoDataBacktesting, the same service in Polars, is wrapped)"
+    ),
     _BACKTESTING + "thetadata_backtesting_pandas.ThetaDataBacktestingPandas": (
         "it merges, rewrites and indexes its whole frames at every step of its own cache"
     ),
