@@ -16,6 +16,7 @@ from support import NEW_YORK, minutes, ns_of
 from lazybars import CapTooSmall, open_store
 from lazybars.adapters.growing import GrowingRun
 from lazybars.adapters.vault import Wanted
+from lazybars.budget import ENGINE_OVERHEAD_BYTES
 from lazybars.config import Knobs
 from lazybars.filled import Timetable, filling_of, stood_before
 from lazybars.grid import SessionGrid
@@ -170,7 +171,7 @@ def test_a_series_that_is_not_asked_for_yet_is_read_ahead_also_when_it_is_over(
 
 
 def test_a_cap_that_holds_no_segment_says_which_would(start: Start) -> None:
-    run = start(memory=(48 + 24 + 4 + 8 + 2) * MIB, partition="1M")
+    run = start(memory=ENGINE_OVERHEAD_BYTES + (24 + 4 + 8 + 2) * MIB, partition="1M")
     info = kept(run, "A", holed(days=25))
     with pytest.raises(CapTooSmall) as refused:
         run.frame(info)
