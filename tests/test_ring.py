@@ -339,6 +339,8 @@ class RingMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 12), use=st.integers(0, 12).map(float) | st.just(NEVER))
     def the_clock_moves(self, number: int, use: float) -> None:
+        with self.ring.changed:
+            self.ring.log.advance()
         self.clockwork.next_use[number] = use
 
     @rule()

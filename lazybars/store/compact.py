@@ -5,6 +5,10 @@ beside the old one and takes its place by a rename: killed at any point, one of 
 
 In the background the new file is made from a snapshot while bars come in; what they touched is
 copied once more at the end, under the write lock.
+
+Of every row group that a scan has passed DuckDB keeps some KB outside its memory limit, for as long as the
+file is open. So many bars are put into larger row groups than it makes of itself: 100 million of them cost
+3 MB in place of 8, and 13.2 bytes a bar on disk in place of 15.6, and are read faster.
 """
 
 from __future__ import annotations
@@ -30,6 +34,10 @@ _WEEK_US = 7 * 86_400_000_000
 # Buckets begin on Mondays, 00:00 UTC; the epoch was a Thursday.
 _BUCKET = f"((epoch_us(ts) + 3 * 86400000000) // {_WEEK_US})"
 _SORT_BYTES_A_ROW = 256
+# DuckDB's own size of a row group, and how large they are made here: a sixteenth of the bars, within these.
+_ROW_GROUP = 122_880
+_LARGEST_ROW_GROUP = 8 * _ROW_GROUP
+_FEW_ROW_GROUPS = 16
 _IDLE_WAIT_S = 0.25
 _THREAD = "lazybars-compact"
 
@@ -111,10 +119,18 @@ def _make(engine: Engine, fresh: str) -> None:
         schema.create(maker)
 
 
+def _row_group(rows: int, memory_bytes: int) -> int:
+    """Rows of a row group in a file of so many bars: no more than the memory limit sorts at once."""
+    most = min(_LARGEST_ROW_GROUP, memory_bytes // _SORT_BYTES_A_ROW)
+    return _ROW_GROUP * max(min(rows // _FEW_ROW_GROUPS, most) // _ROW_GROUP, 1)
+
+
 @contextmanager
-def _attached(cur: duckdb.DuckDBPyConnection, fresh: str) -> Iterator[None]:
+def _attached(engine: Engine, cur: duckdb.DuckDBPyConnection, fresh: str) -> Iterator[None]:
     """The new file as ``fresh``, for one transaction."""
-    cur.execute(f"ATTACH {literal(fresh)} AS fresh")
+    rows = cur.execute("SELECT CAST(coalesce(sum(rows), 0) AS BIGINT) FROM session_days").fetchall()[0][0]
+    size = _row_group(rows, engine.memory_bytes)
+    cur.execute(f"ATTACH {literal(fresh)} AS fresh (ROW_GROUP_SIZE {size:d})")
     try:
         cur.execute("BEGIN")
         try:
@@ -146,7 +162,7 @@ def _build(engine: Engine, cur: duckdb.DuckDBPyConnection, fresh: str, job: Job 
     # One transaction, so that the spans are appended to each other without ragged row groups.
     with ExitStack() as lock:
         lock.enter_context(engine.write_lock)
-        with _attached(cur, fresh):
+        with _attached(engine, cur, fresh):
             if job is not None:
                 engine.touched = []
             weeks = _weeks(cur)
@@ -199,7 +215,7 @@ def _catch_up(engine: Engine, fresh: str, job: Job) -> None:
                 _make(engine, fresh)
                 _build(engine, cur, fresh, job)
             elif spans or _stale(engine, cur, fresh):
-                _copy_again(cur, fresh, spans)
+                _copy_again(engine, cur, fresh, spans)
         finally:
             job.interrupt = None
 
@@ -218,7 +234,9 @@ def _stale(engine: Engine, cur: duckdb.DuckDBPyConnection, fresh: str) -> bool:
         _detach(cur)
 
 
-def _copy_again(cur: duckdb.DuckDBPyConnection, fresh: str, spans: dict[int, tuple[int, int]]) -> None:
+def _copy_again(
+    engine: Engine, cur: duckdb.DuckDBPyConnection, fresh: str, spans: dict[int, tuple[int, int]]
+) -> None:
     table = pa.table(
         {
             "series_id": pa.array(list(spans), pa.int32()),
@@ -231,7 +249,7 @@ def _copy_again(cur: duckdb.DuckDBPyConnection, fresh: str, spans: dict[int, tup
         f"b.series_id = s.series_id AND b.ts >= make_timestamptz({since}) "
         "AND epoch_us(b.ts) BETWEEN s.first_us AND s.last_us"
     )
-    with _attached(cur, fresh), registered(cur, "touched_spans", table):
+    with _attached(engine, cur, fresh), registered(cur, "touched_spans", table):
         was = cur.execute("SELECT value FROM fresh.main.meta WHERE key = 'layout'").fetchall()[0][0]
         settled = cur.execute("SELECT series_id FROM fresh.main.series_catalog WHERE in_order").fetchall()
         _copy_books(cur)

@@ -1,0 +1,101 @@
+"""How a compact file is cut: the bars of a large one stand in few row groups, and it is a store like any other.
+
+DuckDB keeps some KB of every row group that it has passed, outside its memory limit.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from lazybars.store import open_store
+
+DUCKDBS_OWN = 122_880
+SERIES, ROWS = 5, 800_000
+FIRST = pd.Timestamp("2020-01-06", tz="UTC")
+
+
+def bars(number: int) -> pd.DataFrame:
+    close = 100 + np.random.default_rng(number).integers(-9, 10, ROWS).cumsum() / 100
+    index = pd.date_range(FIRST, periods=ROWS, freq="1min", name="datetime")
+    return pd.DataFrame(
+        {"open": close, "high": close + 0.05, "low": close - 0.05, "close": close, "volume": 1.0}, index=index
+    )
+
+
+def row_groups(path) -> list[int]:
+    """The rows of each, counted by DuckDB itself."""
+    with duckdb.connect(path, read_only=True) as raw:
+        return [
+            rows
+            for (rows,) in raw.execute(
+                "SELECT sum(count) FROM pragma_storage_info('bars') WHERE column_name = 'ts' "
+                "AND segment_type <> 'VALIDITY' GROUP BY row_group_id ORDER BY row_group_id"
+            ).fetchall()
+        ]
+
+
+def held(store, asset: str, **span: dt.datetime) -> pd.DataFrame:
+    return store.read(asset, "minute", **span).read_all().to_pandas().set_index("timestamp")
+
+
+@pytest.fixture(scope="module")
+def once_written(tmp_path_factory):
+    path = tmp_path_factory.mktemp("groups") / "bars.duckdb"
+    with open_store(path) as store:
+        for number in range(SERIES):
+            store.write(bars(number), asset=f"S{number}", timestep="minute")
+    return path
+
+
+@pytest.fixture
+def written(once_written, tmp_path):
+    return Path(shutil.copy(once_written, tmp_path))
+
+
+def test_the_bars_of_a_large_file_stand_in_few_row_groups(written):
+    before = row_groups(written)
+    assert max(before) == DUCKDBS_OWN
+    with open_store(written) as store:
+        store.compact()
+    after = row_groups(written)
+    assert max(after) == 2 * DUCKDBS_OWN  # a sixteenth of 4 million bars
+    assert sum(after) == sum(before) == SERIES * ROWS
+
+
+def test_what_comes_later_goes_into_row_groups_of_duckdbs_own_size(written):
+    """The file is attached with another size than its last row group has."""
+    last, later = bars(3).index[-1], pd.Timedelta(minutes=1)
+    expected = bars(3)
+    news = expected.iloc[:300_000].set_axis(pd.date_range(last + later, periods=300_000, freq="1min"))
+    revised = expected.iloc[[100, 799_999]] + 1
+    with open_store(written) as store:
+        store.compact()
+        store.append(news, asset="S3", timestep="minute")
+        store.append(revised, asset="S3", timestep="minute")
+    expected = pd.concat([expected, news])
+    expected.loc[revised.index] = revised
+    with open_store(written) as store:
+        found = held(store, "S3")
+        assert found.to_numpy().tobytes() == expected.to_numpy().tobytes()
+        assert (found.index == expected.index).all()
+        store.compact()
+        again = held(store, "S3")
+        assert again.to_numpy().tobytes() == expected.to_numpy().tobytes()
+    assert sum(row_groups(written)) == SERIES * ROWS + len(news)
+
+
+def test_a_small_memory_limit_keeps_the_row_groups_small(written):
+    with open_store(written, memory="40MB") as store:
+        store.compact()
+        one = dt.datetime(2020, 3, 2, tzinfo=dt.UTC)
+        found = held(store, "S1", start=one, end=one + dt.timedelta(days=1))
+    assert max(row_groups(written)) == DUCKDBS_OWN
+    assert found.to_numpy().tobytes() == bars(1).loc[found.index].to_numpy().tobytes()
+    assert len(found) == 1441
