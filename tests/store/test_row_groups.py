@@ -1,4 +1,4 @@
-"""How a compact file is cut: the bars of a large one stand in few row groups, and it is a store like any other.
+"""How a compact file is cut: the bars of a large one stand in few row groups, and nothing else differs.
 
 DuckDB keeps some KB of every row group that it has passed, outside its memory limit.
 """
