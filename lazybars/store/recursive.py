@@ -53,7 +53,8 @@ def columns(
     for indicator in wanted:
         length = indicator.bars[0]
         if indicator.kind == "macd":
-            out.update(zip(indicator.columns, _macd(close, *indicator.bars), strict=True))
+            lines = _macd(close, entry.info.rows, *indicator.bars)
+            out.update(zip(indicator.columns, lines, strict=True))
         elif indicator.kind == "atr":
             ranges = _true_range(held["high"], held["low"], close)
             out[indicator.name] = _average(ranges, length, alpha=1 / length)
@@ -104,11 +105,14 @@ def _true_range(high: Floats, low: Floats, close: Floats) -> Floats:
     return out
 
 
-def _macd(close: Floats, fast: int, slow: int, signal: int) -> tuple[Floats, Floats, Floats]:
-    """The line, the histogram and the signal. From the first missing close inside on, there are none."""
+def _macd(close: Floats, rows: int, fast: int, slow: int, signal: int) -> tuple[Floats, Floats, Floats]:
+    """The line, the histogram and the signal. From the first missing close inside on, there are none.
+
+    rows : of the whole series, also behind what was read: a shorter one than ``slow`` or ``signal`` has none.
+    """
     line, mean = np.full((2, len(close)), np.nan)
     there = np.flatnonzero(~np.isnan(close))
-    if len(there) and len(close) - there[0] >= max(slow, signal):
+    if len(there) and rows - there[0] >= max(slow, signal):
         first = int(there[0])
         gaps = np.flatnonzero(np.isnan(close[first:]))
         stop = first + int(gaps[0]) if len(gaps) else len(close)

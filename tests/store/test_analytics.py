@@ -208,6 +208,13 @@ def shared(tmp_path_factory):
         yield opened, frame
 
 
+def test_a_signal_longer_than_what_is_asked_for_leaves_the_line(shared):
+    store, frame = shared
+    got = store.indicators("A", "minute", None, frame.index[20], ["macd_3_5_50"])
+    assert got["macd_3_5_50"].notna().any()
+    assert_indicators(got, frame, ["macd_3_5_50"])
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.integers(0, 610),
