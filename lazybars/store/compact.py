@@ -23,7 +23,7 @@ import pyarrow as pa
 from lazybars.errors import StoreBusy, StoreReadOnly
 from lazybars.store import schema, tables
 from lazybars.store.background import Job
-from lazybars.store.engine import Engine
+from lazybars.store.engine import ROW_GROUP, Engine
 from lazybars.store.kinds import DUCK_TYPES
 from lazybars.store.ranges import EVER
 from lazybars.store.schema import identifier, literal, registered
@@ -34,9 +34,8 @@ _WEEK_US = 7 * 86_400_000_000
 # Buckets begin on Mondays, 00:00 UTC; the epoch was a Thursday.
 _BUCKET = f"((epoch_us(ts) + 3 * 86400000000) // {_WEEK_US})"
 _SORT_BYTES_A_ROW = 256
-# DuckDB's own size of a row group, and how large they are made here: a sixteenth of the bars, within these.
-_ROW_GROUP = 122_880
-_LARGEST_ROW_GROUP = 8 * _ROW_GROUP
+# A row group is a sixteenth of the bars, from DuckDB's own size to the largest.
+_LARGEST_ROW_GROUP = 8 * ROW_GROUP
 _FEW_ROW_GROUPS = 16
 _IDLE_WAIT_S = 0.25
 _THREAD = "lazybars-compact"
@@ -122,7 +121,7 @@ def _make(engine: Engine, fresh: str) -> None:
 def _row_group(rows: int, memory_bytes: int) -> int:
     """Rows of a row group in a file of so many bars: no more than the memory limit sorts at once."""
     most = min(_LARGEST_ROW_GROUP, memory_bytes // _SORT_BYTES_A_ROW)
-    return _ROW_GROUP * max(min(rows // _FEW_ROW_GROUPS, most) // _ROW_GROUP, 1)
+    return ROW_GROUP * max(min(rows // _FEW_ROW_GROUPS, most) // ROW_GROUP, 1)
 
 
 @contextmanager

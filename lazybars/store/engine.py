@@ -35,10 +35,10 @@ from lazybars.store.scratch import Scratch
 from lazybars.store.seats import Seat, Stoppable
 from lazybars.store.tables import SCHEMA_VERSION
 
-__all__ = ["Engine"]
+__all__ = ["ROW_GROUP", "Engine"]
 
 _CLOSE_WAIT_S = 5.0
-_ROW_GROUP = 122_880
+ROW_GROUP = 122_880  # DuckDB's own size, in rows
 _SQLITE = b"SQLite format 3\0"
 
 
@@ -307,7 +307,7 @@ class Engine(Rows):
         Two threads insert by batches, and unless those are as long as row groups much of the data
         is written twice: measured 21.7 instead of 11.0 bytes a bar, and twice the time.
         """
-        if self.threads == 1 or rows < _ROW_GROUP:
+        if self.threads == 1 or rows < ROW_GROUP:
             yield
             return
         with self._state:
