@@ -24,7 +24,7 @@ from lazybars.grid import Int64s
 from lazybars.journal import Regret
 from lazybars.model import BAR_FIELDS, NOMINAL_NS, TIMESTEPS, SeriesInfo, asset_key
 from lazybars.partition import NEW_YORK, Partitions
-from lazybars.planning import Plan, choose, plan_for
+from lazybars.planning import Plan, choose
 from lazybars.review import journal_of, regret_of
 from lazybars.series import StoredSeries
 from lazybars.stats import Stats, rss_bytes
@@ -121,7 +121,7 @@ class BarIterator(Iterator[Tick]):
         self._lookback = lookback
         self._start_ns, self._end_ns = start_ns, end_ns
         share = split(knobs.memory_bytes)
-        limit = share.engine_limit_bytes
+        limit, beside_bytes = share.pool(store.kept_bytes)
         days = {symbol: store.series_days(info.series_id) for symbol, info in infos.items()}
         first_ns = min(info.first_ns for info in infos.values())
         last_ns = max(info.last_ns for info in infos.values())
@@ -133,10 +133,12 @@ class BarIterator(Iterator[Tick]):
                 for symbol, info in infos.items()
             ]
 
-        self._partitions, series = choose(knobs.partition, first_ns, last_ns, share, series_in)
+        demand, series = choose(knobs.partition, first_ns, last_ns, share, series_in)
+        self._partitions = demand.partitions
         self._series: dict[str, StoredSeries] = dict(zip(infos, series, strict=True))
-        table_bytes = 8 * len(self._partitions) * (len(series) + 6) + 2048 * len(series)
-        self._plan = plan_for(series, self._partitions, share, table_bytes)
+        table_bytes = beside_bytes + 8 * len(self._partitions) * (len(series) + 6) + 2048 * len(series)
+        self._plan = demand.plan(share, table_bytes)
+        before_bytes = store.lower_memory(limit)
         self._length_ns = NOMINAL_NS[next(iter(infos.values())).timestep]
         self._feed = Feed(
             store,
@@ -146,7 +148,7 @@ class BarIterator(Iterator[Tick]):
             knobs.policy,
             now_ns=max(start_ns, first_ns),
             prefetch=knobs.prefetch,
-            close=store.close if owned else partial(store.restore_memory, store.lower_memory(limit)),
+            close=store.close if owned else partial(store.restore_memory, before_bytes),
             start_rss_bytes=start_rss_bytes,
             spare_bytes=self._plan.spare_bytes,
         )

@@ -12,7 +12,7 @@ from lazybars.partition import KINDS, Partitions
 from lazybars.ring import PAGE_OVERHEAD_BYTES
 from lazybars.series import Series
 
-__all__ = ["Demand", "Plan", "choose", "plan_for"]
+__all__ = ["Demand", "Plan", "choose"]
 
 # The current partition and the next one are resident at once while the clock crosses over.
 _RESIDENT_PARTS = 2
@@ -62,35 +62,30 @@ def _segment(one: Series, part: int) -> int:
     return one.segment_bytes(hi - lo) + PAGE_OVERHEAD_BYTES if hi > lo else 0
 
 
-def plan_for(series: Sequence[Series], partitions: Partitions, split: Split, table_bytes: int) -> Plan:
-    """What a run over these series in these partitions needs.
-
-    Raises
-    ------
-    CapTooSmall
-        One segment and the tables do not fit into what the cap leaves for the ring.
-    """
-    demand = Demand(partitions)
-    for one in series:
-        demand.add(one, range(len(partitions)))
-    return demand.plan(split, table_bytes)
-
-
 @dataclass(slots=True)
 class Demand:
     """What some series need of some partitions; they may come one after the other.
 
-    totals : bytes of all segments of a partition, for those that have any.
+    totals : bytes of all segments of a partition, for those that have any. counts : rows of them.
     largest_bytes, largest_rows : of the segment that has most. columns : the most stored columns of one.
     """
 
     partitions: Partitions
     totals: dict[int, int] = field(default_factory=dict)
+    counts: dict[int, int] = field(default_factory=dict)
     largest_bytes: int = 0
     largest_rows: int = 0
     columns: int = 0
     series: int = 0
     rows: int = 0
+
+    @classmethod
+    def of(cls, series: Sequence[Series], partitions: Partitions) -> Demand:
+        """What some series need of all of the partitions."""
+        demand = cls(partitions)
+        for one in series:
+            demand.add(one, range(len(partitions)))
+        return demand
 
     def add(self, one: Series, parts: range | None = None) -> None:
         """Count a series in; ``parts`` are those that it may have rows in."""
@@ -101,6 +96,7 @@ class Demand:
             if nbytes := _segment(one, part):
                 lo, hi = one.span(part)
                 self.totals[part] = self.totals.get(part, 0) + nbytes
+                self.counts[part] = self.counts.get(part, 0) + hi - lo
                 self.largest_bytes = max(self.largest_bytes, nbytes)
                 self.largest_rows = max(self.largest_rows, hi - lo)
         self.columns = max(self.columns, len(one.physical))
@@ -112,7 +108,9 @@ class Demand:
         of = self.partitions.of
         for part in range(of(one.info.first_ns), of(one.info.last_ns) + 1):
             if nbytes := _segment(one, part):
+                lo, hi = one.span(part)
                 self.totals[part] -= nbytes
+                self.counts[part] -= hi - lo
         self.series -= 1
         self.rows -= one.rows
 
@@ -127,7 +125,13 @@ class Demand:
         return self.largest_bytes + max(self.largest_rows * split.read_row_bytes - split.read_bytes, 0)
 
     def plan(self, split: Split, table_bytes: int) -> Plan:
-        """See :func:`plan_for`."""
+        """What a run over these series needs.
+
+        Raises
+        ------
+        CapTooSmall
+            One segment and the tables do not fit into what the cap leaves for the ring.
+        """
         totals, partitions = self.totals, self.partitions
         working = max(
             (sum(totals.get(part + ahead, 0) for ahead in range(_RESIDENT_PARTS)) for part in totals),
@@ -170,27 +174,20 @@ S = TypeVar("S", bound=Series)
 
 def choose(
     kind: str, first_ns: int, last_ns: int, split: Split, series_in: Callable[[Partitions], Sequence[S]]
-) -> tuple[Partitions, Sequence[S]]:
+) -> tuple[Demand, Sequence[S]]:
     """The partitions of a kind, or for "auto" the largest kind that the ring holds twice over.
+
+    Returns what the series need, which bears the partitions, and the series.
 
     Parameters
     ----------
     series_in
         Makes the series for given partitions.
     """
-    if kind != "auto":
-        partitions = Partitions.covering(kind, first_ns, last_ns)
-        return partitions, series_in(partitions)
-    for candidate in reversed(KINDS):
+    for candidate in reversed(KINDS) if kind == "auto" else (kind,):
         partitions = Partitions.covering(candidate, first_ns, last_ns)
         series = series_in(partitions)
-        spans = [[one.span(part) for one in series] for part in range(len(partitions))]
-        rows = max((sum(hi - lo for lo, hi in part) for part in spans), default=0)
-        need = max((sum(_segment(one, part) for one in series) for part in range(len(partitions))), default=0)
-        longest = max((hi - lo for part in spans for lo, hi in part), default=0)
-        fits = need * _RESIDENT_PARTS <= split.ring_bytes * 0.85 and longest <= split.read_rows
-        if rows <= _ROWS_AT_ONCE and fits:
-            return partitions, series
-        if candidate == KINDS[0]:
+        demand = Demand.of(series, partitions)
+        if demand.fits(split) and max(demand.counts.values(), default=0) <= _ROWS_AT_ONCE:
             break
-    return partitions, series
+    return demand, series

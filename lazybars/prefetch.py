@@ -19,8 +19,10 @@ __all__ = ["Prefetcher"]
 
 # Partitions read ahead at most; the ring refuses sooner what it has no room for.
 _DEEPEST = 8
-# Waiting for less is not worth the RAM of another partition.
+# Waiting for less is not worth the RAM of another partition; nor is waiting once, which a machine that was
+# busy for a moment does to any run: a slow disk is late again before so many partitions are over.
 _LATE_S = 0.1
+_AGAIN_PARTS = 8
 # Python's threads take turns so often while partitions are read. Each time this one comes back from DuckDB
 # it waits for the strategy's to give up the interpreter: 5 ms by default, and some five times a batch. A
 # strategy that computes for 20 ms twice a day over 100 assets stalled for 17 to 21 % of its time on two free
@@ -78,6 +80,7 @@ class Prefetcher:
         self._first_late = -1
         self._late_part = -1
         self._late_s = 0.0
+        self._long_part: int | None = None
         self._wanted = False
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -148,7 +151,7 @@ class Prefetcher:
         return schedule.part
 
     def came_late(self, part: int, waited_s: float) -> None:
-        """A partition was waited for: where it was for long, one more is read ahead from now on.
+        """A partition was waited for: where one was for long, again, one more is read ahead from now on.
 
         The lock is held. A partition counts once, and the run's first one, which nobody could have read
         before, does not.
@@ -161,7 +164,9 @@ class Prefetcher:
             self._late_part, self._late_s = part, 0.0
         before_s, self._late_s = self._late_s, self._late_s + waited_s
         if before_s < _LATE_S <= self._late_s:
-            self.depth = min(self.depth + 1, _DEEPEST)
+            if self._long_part is not None and abs(part - self._long_part) <= _AGAIN_PARTS:
+                self.depth = min(self.depth + 1, _DEEPEST)
+            self._long_part = part
 
     def book_neighbours(self, pages: dict[int, Page], part: int, series_id: int) -> None:
         """Book what may be read along with a series that was missed. The lock is held."""

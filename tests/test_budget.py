@@ -69,6 +69,18 @@ def test_every_larger_cap_works_as_well(ring: int, more: int) -> None:
     assert split(smallest_cap(ring) + more).ring_bytes >= ring
 
 
+@given(cap=st.integers(LEAST, 1 << 40), kept=st.integers(0, 1 << 34), columns=st.integers(1, 40))
+@settings(max_examples=200)
+def test_what_is_kept_of_a_file_comes_out_of_the_pool_as_far_as_scans_can_spare_it(
+    cap: int, kept: int, columns: int
+) -> None:
+    share = split(cap + 40 * MIB, columns)
+    limit, beside = share.pool(kept)
+    assert limit + kept == share.engine_limit_bytes + beside
+    assert limit >= share.engine_limit_bytes - 3 * MIB
+    assert beside == max(kept - 3 * MIB, 0)
+
+
 @pytest.mark.parametrize("cap", [1, 1000, 30 * MIB, LEAST - 1])
 def test_too_small_a_cap_is_refused_with_the_arithmetic_and_one_that_works(cap: int) -> None:
     with pytest.raises(CapTooSmall, match="the engine takes") as refused:

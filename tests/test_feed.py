@@ -292,6 +292,26 @@ def test_a_slow_prefetch_does_not_hold_up_what_is_resident(make: Make, store: Fa
     release.set()
 
 
+def test_a_further_partition_is_read_ahead_where_reads_are_late_again_not_where_one_was(make: Make) -> None:
+    feed, _ = make(prefetch=True)
+    ahead = feed._prefetcher
+    assert ahead is not None
+
+    def depth_after(part: int, *waits_s: float) -> int:
+        with feed.ring.changed:
+            for waited_s in waits_s:
+                ahead.came_late(part, waited_s)
+        return ahead.depth
+
+    assert depth_after(0, 5.0) == 1, "nobody could have read the run's first partition before"
+    assert depth_after(3, 0.5) == 1, "once: the machine may have been busy"
+    assert depth_after(30, 0.5) == 1, "the one before is long ago"
+    assert depth_after(32, 0.04, 0.04) == 1, "not for long"
+    assert depth_after(34, 0.06, 0.06) == 2, "for long, and soon after another one"
+    assert depth_after(34, 0.5) == 2, "a partition counts once"
+    assert depth_after(35, 0.5) == 3
+
+
 # ---- too little room ------------------------------------------------------------------------------
 
 

@@ -37,7 +37,7 @@ from lazybars.layout import Layout, obstacle
 from lazybars.live import LiveLine
 from lazybars.model import AssetKey, SeriesInfo
 from lazybars.partition import Partitions
-from lazybars.planning import choose, plan_for
+from lazybars.planning import choose
 from lazybars.series import GridSeries, edge_rows
 
 __all__ = ["Run"]
@@ -211,7 +211,8 @@ class Run(Running):
         last_ns = max(data._info.last_ns for data in lazies)
         layouts = [Layout.of(data._info) for data in lazies]
         self._split = split(self._knobs.memory_bytes, columns=max(len(layout.physical) for layout in layouts))
-        self._shelf.limit(self._split.engine_limit_bytes)
+        limit, beside_bytes = self._split.pool(self._shelf.store.kept_bytes)
+        self._shelf.limit(limit)
 
         kind = largest if self._knobs.partition == "auto" else self._knobs.partition
 
@@ -230,9 +231,10 @@ class Run(Running):
                     series.append(GridSeries(*place))
             return series
 
-        partitions, series = choose(kind, first_ns, last_ns, self._split, series_in)
-        table_bytes = grid.nbytes + 8 * len(partitions) + 2048 * len(series)
-        self._plan = plan_for(series, partitions, self._split, table_bytes)
+        demand, series = choose(kind, first_ns, last_ns, self._split, series_in)
+        partitions = demand.partitions
+        table_bytes = beside_bytes + grid.nbytes + 8 * len(partitions) + 2048 * len(series)
+        self._plan = demand.plan(self._split, table_bytes)
         store = self._shelf.store
         feed = Feed(
             store,

@@ -18,7 +18,7 @@ from lazybars.forecast.lifetimes import Lifetimes, Universe
 from lazybars.forecast.simulation import Counts, Pace, simulate
 from lazybars.model import NOMINAL_NS, TIMESTEPS, SeriesInfo, asset_key, size_bytes
 from lazybars.partition import KINDS, Partitions
-from lazybars.planning import Plan, plan_for
+from lazybars.planning import Demand, Plan
 from lazybars.store import Storage, open_store
 from lazybars.store.read import instant_us
 
@@ -203,12 +203,10 @@ class _Outlook:
         partitions = Partitions.covering(kind, universe.first_ns, universe.last_ns)
         series = len(universe.infos)
         # The largest segment alone decides what works, so no other series need be planned for.
-        plan = plan_for(
-            [universe.busiest(partitions)],
-            partitions,
-            split(1 << 60),
-            8 * len(partitions) * (series + 6) + 2048 * series,
-        )
+        demand = Demand.of([universe.busiest(partitions)], partitions)
+        share = split(1 << 60)
+        _, beside_bytes = share.pool(universe.kept_bytes)
+        plan = demand.plan(share, beside_bytes + 8 * len(partitions) * (series + 6) + 2048 * series)
         return cls(kind, Lifetimes.of(universe, partitions, lookback), plan)
 
     @property

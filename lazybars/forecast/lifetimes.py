@@ -52,7 +52,7 @@ class Days:
 class Universe:
     """The series of a run and the ticks of its clock, from metadata.
 
-    ticks_ns : every moment of the clock, ascending.
+    ticks_ns : every moment of the clock, ascending. kept_bytes : see `Storage.kept_bytes`.
 
     Parameters
     ----------
@@ -71,6 +71,7 @@ class Universe:
         cadence_ns: int | None,
     ) -> None:
         self.infos = tuple(infos)
+        self.kept_bytes = store.kept_bytes
         self.first_ns = min(info.first_ns for info in infos)
         self.last_ns = max(info.last_ns for info in infos)
         self.length_ns = NOMINAL_NS[infos[0].timestep]

@@ -54,6 +54,11 @@ class Storage(ABC):
 
     @property
     @abstractmethod
+    def kept_bytes(self) -> int:
+        """What the engine keeps of the store in RAM once all of it was read, outside its memory limit."""
+
+    @property
+    @abstractmethod
     def traffic(self) -> Traffic:
         """What it has asked of an object store so far."""
 

@@ -18,6 +18,11 @@ __all__ = ["DuckDBStore", "open_store"]
 _CACHE_DIR, _CACHE = "LAZYBARS_CACHE_DIR", "LAZYBARS_CACHE"
 
 
+# DuckDB keeps a record of every block of 256 KiB of the tables that it has looked into, and never lets go of
+# it: 5.5 MB were measured for a file of 1.33 GB.
+_BLOCKS_KEPT_PART = 256
+
+
 class DuckDBStore(Store):
     """Bars of many series in one DuckDB file. Made by :func:`open_store`."""
 
@@ -26,6 +31,11 @@ class DuckDBStore(Store):
         """Size of the file and its log."""
         log = self.path + ".wal"
         return os.path.getsize(self.path) + (os.path.getsize(log) if os.path.exists(log) else 0)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What DuckDB keeps of the file in RAM once all of it was read, outside its memory limit."""
+        return self.bytes_on_disk // _BLOCKS_KEPT_PART
 
 
 def open_store(

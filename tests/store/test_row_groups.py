@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lazybars.budget import split
 from lazybars.store import open_store
 
 DUCKDBS_OWN = 122_880
 SERIES, ROWS = 5, 800_000
+FIELDS = ["open", "high", "low", "close", "volume"]
 FIRST = pd.Timestamp("2020-01-06", tz="UTC")
 
 
@@ -99,3 +101,19 @@ def test_a_small_memory_limit_keeps_the_row_groups_small(written):
     assert max(row_groups(written)) == DUCKDBS_OWN
     assert found.to_numpy().tobytes() == bars(1).loc[found.index].to_numpy().tobytes()
     assert len(found) == 1441
+
+
+def test_what_a_large_file_leaves_of_the_pool_is_enough_to_scan_many_series_at_once(written):
+    with open_store(written) as store:
+        store.compact()
+    least_bytes, _ = split(128_000_000).pool(1 << 40)
+    week = pd.Timedelta(days=7)
+    with open_store(written, read_only=True, memory=least_bytes, threads=1) as store:
+        ids = [info.series_id for info in store.series()]
+        whole = [bars(number) for number in range(SERIES)]
+        for start in pd.date_range(FIRST, whole[0].index[-1], freq=week):
+            table = store.scan(ids[0], ids[-1], start.value, (start + week).value, FIELDS)
+            found = table.to_pandas().sort_values(["series_id", "ts"]).set_index("series_id")[FIELDS]
+            for series_id, frame in zip(ids, whole, strict=True):
+                expected = frame.loc[start : start + week - pd.Timedelta(minutes=1)]
+                assert found.loc[series_id].to_numpy().tobytes() == expected.to_numpy().tobytes()

@@ -53,6 +53,11 @@ class ParquetStore(Store):
         self._engine  # noqa: B018 - raises where the store is closed
         return self._shared.index.manifest.size_bytes
 
+    @property
+    def kept_bytes(self) -> int:
+        """None: a file's metadata is read anew with it."""
+        return 0
+
     @overload
     def compact(self) -> None: ...
 
