@@ -7,6 +7,7 @@ has to know: when room is needed, or when the run ends.
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections import deque
 from collections.abc import Sequence
@@ -15,8 +16,10 @@ from typing import Any, Protocol
 
 __all__ = ["AccessLog", "Asked", "Habit", "Listener", "Sweep", "Trace"]
 
-_TRACE_BYTES = 1 << 20
-_RUN_BYTES = 16
+_TRACE_BYTES = 1 << 19
+# What is kept of a run of ticks; and of each different tick, beside its keys.
+_RUN_BYTES = 100
+_TICK_BYTES = 250
 
 
 class Habit:
@@ -94,7 +97,7 @@ class Sweep:
 class Trace:
     """The keys of all ticks in order, each different tick once; bounded, and then cut off.
 
-    ticks : the keys of each different tick, as (series id, partition) pairs in one flat array.
+    ticks : the keys of each different tick, as (series id, partition) pairs in one flat array of int32.
     runs : (which of them, how many times in a row).
     accesses : how many keys the runs stand for.
     """
@@ -110,13 +113,13 @@ class Trace:
         """So many ticks in a row asked for these keys."""
         if self._left_bytes <= 0:
             return
-        flat = array("q", [number for key in keys for number in key])
-        name = flat.tobytes()
+        flat = array("i", [number for key in keys for number in key])
+        name = hashlib.blake2b(flat, digest_size=16).digest()
         which = self._known.get(name)
         if which is None:
             which = self._known[name] = len(self.ticks)
             self.ticks.append(flat)
-            self._left_bytes -= 2 * len(name)
+            self._left_bytes -= flat.itemsize * len(flat) + _TICK_BYTES
         self._left_bytes -= _RUN_BYTES
         self.runs.append((which, times))
         self.accesses += len(keys) * times

@@ -12,7 +12,7 @@ from lazybars.journal import PageSpan, Sample
 
 __all__ = ["Diary"]
 
-_MOST_SAMPLES = 2048
+_MOST_SAMPLES = 512
 
 
 class _Stay:
