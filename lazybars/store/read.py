@@ -1,17 +1,16 @@
-"""Bars out of the store: streams, frames, and the scans that the engine of lazybars makes."""
+"""Bars out of the store: streams, and the scans that the engine of lazybars makes."""
 
 from __future__ import annotations
 
 import datetime as dt
 import zoneinfo
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lazybars.errors import ConfigError, StoreClosed
 from lazybars.model import Column, SeriesInfo
@@ -21,23 +20,22 @@ from lazybars.store.engine import Engine
 from lazybars.store.kinds import arrow_type
 from lazybars.store.schema import identifier
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 __all__ = [
-    "frame",
+    "BATCH_ROWS",
+    "in_time",
     "instant_us",
     "int64s",
     "last_before",
     "reader",
     "revisions",
     "scan",
+    "schema_of",
     "series_days",
     "sessions",
     "timestamps",
 ]
 
-_BATCH_ROWS = 65_536
+BATCH_ROWS = 65_536
 _UTC_STAMP = pa.timestamp("us", "UTC")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _FIRST_US, _LAST_US = -(2**60), 2**60  # wider than any bar, within what TIMESTAMPTZ holds
@@ -99,26 +97,18 @@ def _batches(
     columns: list[Column],
 ) -> Iterator[Any]:
     """First the schema, when the query is under way, then the batches."""
-    wanted = ", ".join(["ts", *(identifier(column.physical) for column in columns)])
-    bounds = [_FIRST_US if start_us is None else start_us, _LAST_US if end_us is None else end_us]
     schema: pa.Schema | None = None
     with engine.stream() as seat:
         for held, in_order in engine.stretches(entry, start_us, end_us):
             with held as bars:
-                # Sorting holds up the stream and costs memory; a series that was only appended to needs none.
-                order = "" if in_order else "ORDER BY ts"
-                query = (
-                    f"SELECT {wanted} FROM {bars} WHERE series_id = ? "
-                    f"AND ts BETWEEN make_timestamptz(?::BIGINT) AND make_timestamptz(?::BIGINT) {order}"
-                )
                 with seat.lock:
                     if schema is not None and seat.closed:
                         raise _closed_early(engine)
-                    result = seat.cursor.sql(query, params=[entry.info.series_id, *bounds])
-                    rows = result.to_arrow_reader(_BATCH_ROWS)
+                    result = in_time(seat.cursor, bars, in_order, entry, start_us, end_us, columns)
+                    rows = result.to_arrow_reader(BATCH_ROWS)
                     seat.on_close = rows.close
                 if schema is None:
-                    schema = _schema(columns, rows.schema.types[1:])
+                    schema = schema_of(columns, rows.schema.types[1:])
                     yield schema
                 while True:
                     with seat.lock:
@@ -133,7 +123,29 @@ def _batches(
                     )
 
 
-def _schema(columns: list[Column], stored: list[pa.DataType]) -> pa.Schema:
+def in_time(
+    cur: duckdb.DuckDBPyConnection,
+    bars: str,
+    in_order: bool,
+    entry: Entry,
+    start_us: int | None,
+    end_us: int | None,
+    columns: list[Column],
+) -> duckdb.DuckDBPyRelation:
+    """The bars of a series in time order, not fetched yet."""
+    wanted = ", ".join(["ts", *(identifier(column.physical) for column in columns)])
+    bounds = [_FIRST_US if start_us is None else start_us, _LAST_US if end_us is None else end_us]
+    # Sorting holds up the stream and costs memory; a series that was only appended to needs none.
+    order = "" if in_order else "ORDER BY ts"
+    return cur.sql(
+        f"SELECT {wanted} FROM {bars} WHERE series_id = ? "
+        f"AND ts BETWEEN make_timestamptz(?::BIGINT) AND make_timestamptz(?::BIGINT) {order}",
+        params=[entry.info.series_id, *bounds],
+    )
+
+
+def schema_of(columns: list[Column], stored: list[pa.DataType]) -> pa.Schema:
+    """Names and types that bars are handed out with, of what DuckDB has them as."""
     fields = [pa.field("timestamp", _UTC_STAMP)]
     for column, type_ in zip(columns, stored, strict=True):
         name = "timestamp_" if column.name == "timestamp" else column.name
@@ -143,31 +155,6 @@ def _schema(columns: list[Column], stored: list[pa.DataType]) -> pa.Schema:
 
 def _closed_early(engine: Engine) -> StoreClosed:
     return StoreClosed(f"{engine.path}: the store was closed before its reader was drained")
-
-
-def frame(engine: Engine, entry: Entry, start_us: int | None, end_us: int | None) -> pd.DataFrame:
-    """One series as its owner wrote it: dtypes, order of columns, resolution of the index."""
-    import pandas as pd
-
-    info = entry.info
-    columns = list(info.columns)
-    table = reader(engine, entry, start_us, end_us, columns).read_all()
-    stamps = table.column(0).cast(pa.int64()).to_numpy().view("M8[us]")
-    index = pd.DatetimeIndex(stamps).as_unit(info.index_unit).tz_localize("UTC").tz_convert(ZONE)
-    index.name = "datetime"
-    data = {column.name: _series(pd, table.column(i + 1), column.dtype) for i, column in enumerate(columns)}
-    return pd.DataFrame(data, index=index)
-
-
-def _series(pd: Any, values: pa.ChunkedArray, dtype: str) -> Any:
-    if dtype == "object":
-        return np.array(values.to_pylist(), dtype=object)
-    if pa.types.is_timestamp(values.type) and values.type.tz:
-        stamps = pc.cast(values, pa.timestamp(values.type.unit)).to_numpy(zero_copy_only=False)
-        return pd.DatetimeIndex(stamps).tz_localize("UTC").tz_convert(values.type.tz)
-    if dtype in ("category", "string") or dtype[0].isupper() or dtype == "boolean":
-        return pd.array(values.to_pylist(), dtype=dtype)
-    return values.to_numpy(zero_copy_only=False)
 
 
 # ------------------------------------------------------------- for the engine
@@ -189,7 +176,7 @@ def scan(
             f"SELECT {wanted} FROM {bars} WHERE series_id BETWEEN ? AND ? "
             "AND ts >= make_timestamptz(?::BIGINT) AND ts < make_timestamptz(?::BIGINT)",
             params=[first_id, last_id, start_us, end_us],
-        ).to_arrow_table(_BATCH_ROWS)
+        ).to_arrow_table(BATCH_ROWS)
     # The same eight bytes read as a number: no copy.
     return table.set_column(1, "ts", table.column(1).cast(pa.int64()))
 
@@ -249,14 +236,14 @@ def timestamps(engine: Engine, entry: Entry) -> Int64s:
     """See :meth:`lazybars.store.Store.timestamps`."""
     out = np.empty(entry.info.rows, np.int64)
     at = 0
-    with engine.cursor() as cur:
+    with engine.cursor() as cur, engine.reading():
         for held, in_order in engine.stretches(entry, None, None):
             with held as bars:
                 order = "" if in_order else "ORDER BY ts"
                 rows = cur.sql(
                     f"SELECT ts FROM {bars} WHERE series_id = ? {order}", params=[entry.info.series_id]
                 )
-                for batch in rows.to_arrow_reader(_BATCH_ROWS):
+                for batch in rows.to_arrow_reader(BATCH_ROWS):
                     out[at : at + batch.num_rows] = np.from_dlpack(batch.column(0).cast(pa.int64()))
                     at += batch.num_rows
     out *= 1000

@@ -34,6 +34,10 @@ class Rows(Gate):
         """
         return nullcontext(_TABLE)
 
+    def reading(self) -> AbstractContextManager[object]:
+        """Inside, what `stretches` names stays where it is."""
+        return nullcontext()
+
     def stretches(
         self, entry: Entry, start_us: int | None, end_us: int | None
     ) -> Iterable[tuple[AbstractContextManager[str], bool]]:

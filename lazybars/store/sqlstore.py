@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lazybars.model import AssetKey, SeriesInfo, Traffic
-from lazybars.store import read
+from lazybars.store import framing, read
 from lazybars.store.analytics import Analytics
 from lazybars.store.appending import Appending
 from lazybars.store.describing import Describing
@@ -95,7 +95,7 @@ class Store(Writing, Loading, Appending, Following, Knowing, Describing, Analyti
         The index is called "datetime", in New York time, with the resolution that it was written with.
         """
         entry = self._find(asset, timestep, quote, source)
-        return read.frame(self._engine, entry, read.instant_us(start), read.instant_us(end, end=True))
+        return framing.frame(self._engine, entry, read.instant_us(start), read.instant_us(end, end=True))
 
     def sql(self, query: str, params: Any = None) -> pa.Table:
         """The result of a query over ``ohlcv_data``, ``assets``, ``data_sources``, ``cache_ranges``.

@@ -355,10 +355,12 @@ def test_threads_read_while_one_writes_and_compacts(filled: Path) -> None:
     wrong: list[object] = []
     done = threading.Event()
     with open_store(filled) as store:
+        series_id = store.find("B", "minute").series_id
 
         def read() -> None:
             while not done.is_set():
                 try:
+                    assert len(store.timestamps(series_id)) == len(frame)
                     closes = store.get_historical_prices("B")["close"].to_numpy()
                     times = (closes / frame["close"].to_numpy()).round(9)
                     if len(set(times)) != 1:

@@ -169,7 +169,7 @@ class ParquetEngine(Engine):
         return index.of(ids, {known[one] for one in ids}, start_us, end_us)
 
     @contextmanager
-    def _reading(self) -> Iterator[Index]:
+    def reading(self) -> Iterator[Index]:
         """The files of now, none of which is removed until the block ends."""
         with self._state:
             self._readers += 1
@@ -181,7 +181,7 @@ class ParquetEngine(Engine):
 
     @contextmanager
     def bars(self, first_id: int, last_id: int, start_us: int | None, end_us: int | None) -> Iterator[str]:
-        with self._reading() as index:
+        with self.reading() as index:
             files = self._files(index, first_id, last_id, start_us, end_us)
             with self.place.holding(files) as paths, self._read_from(files, paths):
                 yield index.sql(files, paths, self.extras)
@@ -221,7 +221,7 @@ class ParquetEngine(Engine):
 
     @contextmanager
     def whole(self, cur: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        with self._reading() as index:
+        with self.reading() as index:
             files = index.manifest.files
             paths = [self.place.url(file) for file in files]
             with self._read_from(files, paths):
