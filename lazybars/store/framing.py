@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from lazybars.model import Column
 from lazybars.store.catalog import Entry
-from lazybars.store.days import ZONE
 from lazybars.store.engine import Engine
 from lazybars.store.read import BATCH_ROWS, in_time, schema_of
+from lazybars.store.spans import index_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,9 +27,7 @@ def frame(engine: Engine, entry: Entry, start_us: int | None, end_us: int | None
     info = entry.info
     columns = list(info.columns)
     table = _table(engine, entry, start_us, end_us, columns)
-    stamps = table.column(0).cast(pa.int64()).to_numpy().view("M8[us]")
-    index = pd.DatetimeIndex(stamps).as_unit(info.index_unit).tz_localize("UTC").tz_convert(ZONE)
-    index.name = "datetime"
+    index = index_of(table.column(0).cast(pa.int64()).to_numpy(), info.index_unit)
     data = {column.name: _series(pd, table.column(i + 1), column.dtype) for i, column in enumerate(columns)}
     return pd.DataFrame(data, index=index)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["as_dtype", "day_of", "index_of", "midnight_us", "reach_us", "snapshot", "within"]
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_NS_US = 2**63 // 1000  # microseconds that nanoseconds reach to, either way
 _EARLIEST = dt.datetime(1, 1, 2, tzinfo=dt.UTC)  # that has a time in New York
 
 
@@ -73,7 +74,11 @@ def index_of(times_us: Int64s, unit: str) -> pd.DatetimeIndex:
     """The index that ``get_historical_prices`` gives bars of those times."""
     import pandas as pd
 
-    index = pd.DatetimeIndex(times_us.view("M8[us]")).as_unit(unit)
+    if unit == "ns" and len(times_us) and max(-times_us.min(), times_us.max()) < _NS_US:
+        # What pandas does as well, a time at a time.
+        index = pd.DatetimeIndex((times_us * 1000).view("M8[ns]"))
+    else:
+        index = pd.DatetimeIndex(times_us.view("M8[us]")).as_unit(unit)
     return index.tz_localize("UTC").tz_convert(ZONE).rename("datetime")
 
 
