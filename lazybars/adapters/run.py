@@ -212,7 +212,7 @@ class Run(Running):
         layouts = [Layout.of(data._info) for data in lazies]
         self._split = split(self._knobs.memory_bytes, columns=max(len(layout.physical) for layout in layouts))
         limit, beside_bytes = self._split.pool(self._shelf.store.kept_bytes)
-        self._shelf.limit(limit)
+        self._shelf.limit(limit, self._split.engine_limit_bytes - limit)
 
         kind = largest if self._knobs.partition == "auto" else self._knobs.partition
 

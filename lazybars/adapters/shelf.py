@@ -81,13 +81,17 @@ class Shelf:
                 self._own = open_store(self._path, memory=self._limit, threads=1)
         return self._own
 
-    def limit(self, engine_limit_bytes: int) -> None:
-        """Give DuckDB what series with many columns need; for stores that are opened from now on as well."""
+    def limit(self, engine_limit_bytes: int, reserve_bytes: int) -> None:
+        """Give DuckDB what series with many columns need; for stores that are opened from now on as well.
+
+        reserve_bytes : what it may take more where a scan does not fit.
+        """
         self._limit = engine_limit_bytes
         if self._own is not None:
-            self._own.restore_memory(engine_limit_bytes)
+            self._own.restore_memory(engine_limit_bytes, reserve_bytes)
         elif self._lowered is not None:
-            self._knobs.store.restore_memory(min(engine_limit_bytes, self._lowered))
+            most = min(engine_limit_bytes, self._lowered)
+            self._knobs.store.restore_memory(most, min(reserve_bytes, self._lowered - most))
 
     @contextmanager
     def taking(self) -> Iterator[None]:

@@ -68,6 +68,9 @@ class Engine(Rows):
         self._local = threading.local()
         self._seats: weakref.WeakSet[Seat] = weakref.WeakSet()
         self._inserting = 0
+        # What the limit may still be raised by where a scan does not fit.
+        self._reserve_bytes = 0
+        self._widening = threading.Lock()
         self._aside = False
         self._root: duckdb.DuckDBPyConnection | None = None
         # DuckDB refuses a call on a connection that another thread is in, even that of cursor().
@@ -207,11 +210,24 @@ class Engine(Rows):
                 cur.execute(f"SET GLOBAL threads = {threads:d}")
             self.threads = threads
 
-    def limit(self, memory_bytes: int) -> None:
-        """Set DuckDB's ``memory_limit``, for all users of the file in this process."""
+    def limit(self, memory_bytes: int, reserve_bytes: int = 0) -> None:
+        """Set DuckDB's ``memory_limit``, for all users of the file in this process.
+
+        reserve_bytes : what :meth:`widen` may raise it by.
+        """
         with self.cursor() as cur:
             cur.execute(f"SET GLOBAL memory_limit = '{memory_bytes:d}B'")
-        self.memory_bytes = memory_bytes
+        self.memory_bytes, self._reserve_bytes = memory_bytes, reserve_bytes
+
+    def widen(self, found_bytes: int) -> bool:
+        """Raise the limit, which some work did not fit into, by the reserve; whether it is higher now.
+
+        found_bytes : the limit that the work was begun under.
+        """
+        with self._widening:
+            if self.memory_bytes <= found_bytes and self._reserve_bytes:
+                self.limit(self.memory_bytes + self._reserve_bytes)
+            return self.memory_bytes > found_bytes
 
     def _translated(self) -> AbstractContextManager[None]:
         """Faults of DuckDB and Arrow inside are raised as those of this store."""

@@ -250,11 +250,14 @@ class Storage(ABC):
         """All timestamps of a series, int64 ns, ascending."""
 
     @abstractmethod
-    def lower_memory(self, memory_bytes: int) -> int:
-        """Bring the memory that it works in down to a cap's share; returns what it was."""
+    def lower_memory(self, memory_bytes: int, reserve_bytes: int = 0) -> int:
+        """Bring the memory that it works in down to a cap's share; returns what it was.
+
+        reserve_bytes : what it may take more where a scan does not fit.
+        """
 
     @abstractmethod
-    def restore_memory(self, memory_bytes: int) -> None:
+    def restore_memory(self, memory_bytes: int, reserve_bytes: int = 0) -> None:
         """Give back what :meth:`lower_memory` took, unless the store is closed."""
 
     @abstractmethod

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 
 from lazybars.budget import split
+from lazybars.errors import CapTooSmall
 from lazybars.store import open_store
 
 DUCKDBS_OWN = 122_880
@@ -117,3 +119,24 @@ def test_what_a_large_file_leaves_of_the_pool_is_enough_to_scan_many_series_at_o
             for series_id, frame in zip(ids, whole, strict=True):
                 expected = frame.loc[start : start + week - pd.Timedelta(minutes=1)]
                 assert found.loc[series_id].to_numpy().tobytes() == expected.to_numpy().tobytes()
+
+
+def test_a_scan_that_does_not_fit_into_the_pool_takes_the_reserve(written):
+    with open_store(written) as store:
+        store.compact()
+    tiny, reserve = 1 << 20, 7 << 20
+    until = FIRST + pd.Timedelta(days=7)
+    with open_store(written, read_only=True, memory=tiny + reserve, threads=1) as store:
+        first, last = (store.series()[at].series_id for at in (0, -1))
+        wanted = (first, last, FIRST.value, until.value, FIELDS)
+        assert store.lower_memory(tiny) == tiny + reserve
+        with pytest.raises(CapTooSmall):
+            store.scan(*wanted)
+        store.restore_memory(tiny, reserve)
+        with ThreadPoolExecutor(4) as threads:
+            tables = list(threads.map(lambda _: store.scan(*wanted), range(4)))
+        assert store.lower_memory(1 << 30) == tiny + reserve
+        held_rows = slice(None, until - pd.Timedelta(minutes=1))
+        expected = sum(bars(number).loc[held_rows].to_numpy().sum() for number in range(SERIES))
+        for table in tables:
+            assert table.select(FIELDS).to_pandas().to_numpy().sum() == pytest.approx(expected, rel=1e-12)
