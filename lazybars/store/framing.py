@@ -35,7 +35,7 @@ def frame(engine: Engine, entry: Entry, start_us: int | None, end_us: int | None
 def _table(
     engine: Engine, entry: Entry, start_us: int | None, end_us: int | None, columns: list[Column]
 ) -> pa.Table:
-    """What `read.reader` streams, at once: the thread's own cursor saves a third of a short read."""
+    """What `read.reader` streams, at once: the thread has a cursor already, and a stream makes its own."""
     tables = []
     with engine.cursor() as cur, engine.reading():
         for held, in_order in engine.stretches(entry, start_us, end_us):
