@@ -27,7 +27,8 @@ ENGINE_OVERHEAD_BYTES = 51 * _MIB
 _ENGINE_LIMIT_BYTES = 8 * _MIB
 _COLUMN_BYTES = 512 * 1024
 # A scan of five columns works in 4 MiB and takes as long in 5 as in 8 (measured on 100 million bars): so much
-# of the pool goes to what DuckDB keeps of a large file outside its limit.
+# of the pool goes to what DuckDB keeps of a large file outside its limit. A scan that does not fit then
+# has the pool take it back (`Engine.widen`).
 _YIELDED_BYTES = 3 * _MIB
 # More of the pool where bars are written while the backtest runs: 45,000 rows of nine columns fail to
 # commit in 8 MiB and pass in 16.

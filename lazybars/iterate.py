@@ -138,7 +138,9 @@ class BarIterator(Iterator[Tick]):
         self._series: dict[str, StoredSeries] = dict(zip(infos, series, strict=True))
         table_bytes = beside_bytes + 8 * len(self._partitions) * (len(series) + 6) + 2048 * len(series)
         self._plan = demand.plan(share, table_bytes)
-        before_bytes = store.lower_memory(limit, share.engine_limit_bytes - limit)
+        # Whoever opened the store may ask it for more than scans: it keeps the reserve.
+        low_bytes = limit if owned else share.engine_limit_bytes
+        before_bytes = store.lower_memory(low_bytes, share.engine_limit_bytes - low_bytes)
         self._length_ns = NOMINAL_NS[next(iter(infos.values())).timestep]
         self._feed = Feed(
             store,

@@ -90,8 +90,8 @@ class Shelf:
         if self._own is not None:
             self._own.restore_memory(engine_limit_bytes, reserve_bytes)
         elif self._lowered is not None:
-            most = min(engine_limit_bytes, self._lowered)
-            self._knobs.store.restore_memory(most, min(reserve_bytes, self._lowered - most))
+            # Whoever opened it may ask for more than scans: it keeps the reserve.
+            self._knobs.store.restore_memory(min(engine_limit_bytes + reserve_bytes, self._lowered))
 
     @contextmanager
     def taking(self) -> Iterator[None]:

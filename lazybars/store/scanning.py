@@ -43,7 +43,7 @@ class Scanning(StoreBase):
         return self._fitting(ask)
 
     def _fitting(self, work: Callable[[], T]) -> T:
-        """Do it, a second time in a wider limit: two threads that scan at once pin twice the blocks."""
+        """Do it, a second time in a wider limit where it did not fit into the lowered one."""
         found_bytes = self._engine.memory_bytes
         try:
             return work()
@@ -57,8 +57,13 @@ class Scanning(StoreBase):
 
         Ascending, int64; ``day`` counts days since 1970-01-01.
         """
-        with self._engine.cursor() as cur:
-            return read.sessions(cur, series_ids)
+        engine = self._engine
+
+        def ask() -> tuple[Int64s, Int64s, Int64s]:
+            with engine.cursor() as cur:
+                return read.sessions(cur, series_ids)
+
+        return self._fitting(ask)
 
     def series_days(self, series_id: int) -> tuple[Int64s, Int64s, Int64s, Int64s]:
         """Internal. (day, first_ns, last_ns, rows) of one series, as in ``sessions``."""
