@@ -82,6 +82,8 @@ class Prefetcher:
         self._late_part = -1
         self._late_s = 0.0
         self._long_part: int | None = None
+        # Whether there was nothing left to read as far ahead as `depth`, since a partition was last late.
+        self._rested = False
         self._wanted = False
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -148,6 +150,7 @@ class Prefetcher:
             # Weekends and holidays do not count: what matters is what the clock comes to next.
             ahead += any(hi > lo for lo, hi in (one.span(part) for one in schedule.series.values()))
             if ahead > self.depth:
+                self._rested = True
                 break
         return schedule.part
 
@@ -155,7 +158,8 @@ class Prefetcher:
         """A partition was waited for: where one was for long, again, one more is read ahead from now on.
 
         The lock is held. A partition counts once, and the run's first one, which nobody could have read
-        before, does not.
+        before, does not. Nor does any where reading has not rested since the one before: a strategy that
+        overtakes the reads would overtake them at any depth, and all that more of it brings is RAM.
         """
         if self._first_late < 0:
             self._first_late = part
@@ -165,9 +169,10 @@ class Prefetcher:
             self._late_part, self._late_s = part, 0.0
         before_s, self._late_s = self._late_s, self._late_s + waited_s
         if before_s < _LATE_S <= self._late_s:
-            if self._long_part is not None and abs(part - self._long_part) <= _AGAIN_PARTS:
+            again = self._long_part is not None and abs(part - self._long_part) <= _AGAIN_PARTS
+            if again and self._rested:
                 self.depth = min(self.depth + 1, _DEEPEST)
-            self._long_part = part
+            self._long_part, self._rested = part, False
 
     def book_neighbours(self, pages: dict[int, Page], part: int, series_id: int) -> None:
         """Book what may be read along with a series that was missed. The lock is held."""

@@ -297,8 +297,9 @@ def test_a_further_partition_is_read_ahead_where_reads_are_late_again_not_where_
     ahead = feed._prefetcher
     assert ahead is not None
 
-    def depth_after(part: int, *waits_s: float) -> int:
+    def depth_after(part: int, *waits_s: float, rested: bool = True) -> int:
         with feed.ring.changed:
+            ahead._rested = rested
             for waited_s in waits_s:
                 ahead.came_late(part, waited_s)
         return ahead.depth
@@ -310,6 +311,27 @@ def test_a_further_partition_is_read_ahead_where_reads_are_late_again_not_where_
     assert depth_after(34, 0.06, 0.06) == 2, "for long, and soon after another one"
     assert depth_after(34, 0.5) == 2, "a partition counts once"
     assert depth_after(35, 0.5) == 3
+    assert depth_after(36, 0.5, rested=False) == 3, "reading had no rest: it could not have begun sooner"
+    assert depth_after(37, 0.5) == 4
+
+
+def test_reading_has_rested_once_all_that_may_be_read_ahead_is_there(make: Make, store: Faltering) -> None:
+    feed, _ = make(prefetch=True)
+    ahead = feed._prefetcher
+    assert ahead is not None
+    scanning, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        scanning.set()
+        release.wait(10)
+
+    store.on_scan = hold
+    feed.start()
+    assert scanning.wait(10)
+    feed.advance(feed.schedule.partitions.edges_ns[1] - 1)  # late enough for the next partition
+    assert not ahead._rested
+    release.set()
+    assert settled(lambda: ahead._rested)
 
 
 # ---- too little room ------------------------------------------------------------------------------
