@@ -1,23 +1,29 @@
-"""One series as a pandas frame, as its owner wrote it."""
+"""One series as a pandas frame, as its owner wrote it.
+
+Short ranges of plain numbers, which is what is asked for often, come as NumPy's arrays; all else as Arrow's.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lazybars.model import Column
+from lazybars.model import NOMINAL_NS, Column, SeriesInfo
 from lazybars.store.catalog import Entry
 from lazybars.store.engine import Engine
-from lazybars.store.read import BATCH_ROWS, in_time, schema_of
+from lazybars.store.read import BATCH_ROWS, in_time, schema_of, selection
 from lazybars.store.spans import index_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["frame"]
+
+_Arrays = list[npt.NDArray[Any]]
 
 
 def frame(engine: Engine, entry: Entry, start_us: int | None, end_us: int | None) -> pd.DataFrame:
@@ -26,10 +32,45 @@ def frame(engine: Engine, entry: Entry, start_us: int | None, end_us: int | None
 
     info = entry.info
     columns = list(info.columns)
-    table = _table(engine, entry, start_us, end_us, columns)
-    index = index_of(table.column(0).cast(pa.int64()).to_numpy(), info.index_unit)
-    data = {column.name: _series(pd, table.column(i + 1), column.dtype) for i, column in enumerate(columns)}
-    return pd.DataFrame(data, index=index)
+    if _most_rows(info, start_us, end_us) <= BATCH_ROWS and all(_is_plain(column) for column in columns):
+        times_us, values = _arrays(engine, entry, start_us, end_us, columns)
+    else:
+        table = _table(engine, entry, start_us, end_us, columns)
+        times_us = table.column(0).cast(pa.int64()).to_numpy()
+        values = [_series(pd, table.column(i + 1), column.dtype) for i, column in enumerate(columns)]
+    names = [column.name for column in columns]
+    return pd.DataFrame(dict(zip(names, values, strict=True)), index=index_of(times_us, info.index_unit))
+
+
+def _most_rows(info: SeriesInfo, start_us: int | None, end_us: int | None) -> int:
+    """How many rows of a series can lie in a closed range, one a minute, an hour or a day."""
+    first_us, last_us = info.first_ns // 1000, info.last_ns // 1000
+    first = first_us if start_us is None else max(start_us, first_us)
+    last = last_us if end_us is None else min(end_us, last_us)
+    return min(max(last - first, 0) * 1000 // NOMINAL_NS[info.timestep] + 1, info.rows)
+
+
+def _is_plain(column: Column) -> bool:
+    return column.dtype == "float64" or (column.dtype == "int64" and not column.has_null)
+
+
+def _arrays(
+    engine: Engine, entry: Entry, start_us: int | None, end_us: int | None, columns: list[Column]
+) -> tuple[npt.NDArray[np.int64], _Arrays]:
+    """Times in us, and the columns: the numbers of `_table`, in two thirds of its time.
+
+    DuckDB has the whole result in its own memory first: 3 MB of a batch.
+    """
+    pieces: list[_Arrays] = []
+    with engine.cursor() as cur, engine.reading():
+        for held, in_order in engine.stretches(entry, start_us, end_us):
+            with held as bars:
+                query, params = selection(bars, in_order, entry, start_us, end_us, columns)
+                found = cur.execute(query, params).fetchnumpy()
+            pieces.append([np.ma.filled(values, np.nan) for values in found.values()])
+    times, *arrays = map(np.concatenate, zip(*pieces, strict=True)) if len(pieces) > 1 else pieces[0]
+    typed = [values.astype(column.dtype, copy=False) for values, column in zip(arrays, columns, strict=True)]
+    return times.view(np.int64), typed
 
 
 def _table(

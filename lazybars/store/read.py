@@ -30,6 +30,7 @@ __all__ = [
     "revisions",
     "scan",
     "schema_of",
+    "selection",
     "series_days",
     "sessions",
     "timestamps",
@@ -133,14 +134,27 @@ def in_time(
     columns: list[Column],
 ) -> duckdb.DuckDBPyRelation:
     """The bars of a series in time order, not fetched yet."""
+    query, params = selection(bars, in_order, entry, start_us, end_us, columns)
+    return cur.sql(query, params=params)
+
+
+def selection(
+    bars: str,
+    in_order: bool,
+    entry: Entry,
+    start_us: int | None,
+    end_us: int | None,
+    columns: list[Column],
+) -> tuple[str, list[int]]:
+    """Query and parameters of the bars of a series in time order: ``ts``, then the columns."""
     wanted = ", ".join(["ts", *(identifier(column.physical) for column in columns)])
     bounds = [_FIRST_US if start_us is None else start_us, _LAST_US if end_us is None else end_us]
     # Sorting holds up the stream and costs memory; a series that was only appended to needs none.
     order = "" if in_order else "ORDER BY ts"
-    return cur.sql(
+    return (
         f"SELECT {wanted} FROM {bars} WHERE series_id = ? "
         f"AND ts BETWEEN make_timestamptz(?::BIGINT) AND make_timestamptz(?::BIGINT) {order}",
-        params=[entry.info.series_id, *bounds],
+        [entry.info.series_id, *bounds],
     )
 
 

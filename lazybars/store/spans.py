@@ -76,10 +76,10 @@ def index_of(times_us: Int64s, unit: str) -> pd.DatetimeIndex:
 
     if unit == "ns" and len(times_us) and max(-times_us.min(), times_us.max()) < _NS_US:
         # What pandas does as well, a time at a time.
-        index = pd.DatetimeIndex((times_us * 1000).view("M8[ns]"))
+        index = pd.DatetimeIndex((times_us * 1000).view("M8[ns]"), tz="UTC", name="datetime")
     else:
-        index = pd.DatetimeIndex(times_us.view("M8[us]")).as_unit(unit)
-    return index.tz_localize("UTC").tz_convert(ZONE).rename("datetime")
+        index = pd.DatetimeIndex(times_us.view("M8[us]"), tz="UTC", name="datetime").as_unit(unit)
+    return index.tz_convert(ZONE)
 
 
 def as_dtype(values: Any, dtype: str) -> Any:

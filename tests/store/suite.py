@@ -415,6 +415,22 @@ class StoreTests:
             bits = store.get_historical_prices("SPY")["close"].to_numpy()
         assert bits.tobytes() == frame["close"].to_numpy().tobytes()
 
+    def test_ranges_of_any_length_are_what_was_written(self, path: str) -> None:
+        frame = minutes(7, days=90, rows=60)
+        rng = np.random.default_rng(7)
+        frame["volume"] = rng.integers(1, 1000, len(frame))
+        frame["mine"] = rng.integers(-(2**62), 2**62, len(frame))
+        frame["gaps"] = np.where(rng.random(len(frame)) < 0.1, np.nan, rng.normal(size=len(frame)))
+        with open_store(path) as store:
+            store.write(frame, asset="SPY", timestep="minute")
+        with open_store(path, read_only=True) as store:
+            for start, end in ((0, 1), (0, 60), (59, 61), (100, 700), (500, 2500), (5, 5399), (0, 5400)):
+                span = frame.iloc[start:end]
+                found = store.get_historical_prices("SPY", span.index[0], span.index[-1])
+                pd.testing.assert_frame_equal(found, span, check_freq=False)
+            none = store.get_historical_prices("SPY", "2031-01-01", "2031-01-31")
+        pd.testing.assert_frame_equal(none, frame.iloc[:0], check_freq=False)
+
     def test_upsert_replaces_and_adds(self, writer: Storage, placed: str) -> None:
         old = self.laid[0].frame
         new = old.iloc[100:200:2].assign(close=50.0, low=49.0)
