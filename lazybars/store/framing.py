@@ -67,10 +67,15 @@ def _arrays(
             with held as bars:
                 query, params = selection(bars, in_order, entry, start_us, end_us, columns)
                 found = cur.execute(query, params).fetchnumpy()
-            pieces.append([np.ma.filled(values, np.nan) for values in found.values()])
+            pieces.append([_filled(values) for values in found.values()])
     times, *arrays = map(np.concatenate, zip(*pieces, strict=True)) if len(pieces) > 1 else pieces[0]
     typed = [values.astype(column.dtype, copy=False) for values, column in zip(arrays, columns, strict=True)]
     return times.view(np.int64), typed
+
+
+def _filled(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """NULL as NaN; whole numbers that are missing here and there are kept as such, and shown as floats."""
+    return np.ma.filled(values.astype("float64"), np.nan) if np.ma.isMaskedArray(values) else values
 
 
 def _table(

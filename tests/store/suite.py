@@ -431,6 +431,18 @@ class StoreTests:
             none = store.get_historical_prices("SPY", "2031-01-01", "2031-01-31")
         pd.testing.assert_frame_equal(none, frame.iloc[:0], check_freq=False)
 
+    def test_whole_numbers_that_only_some_bars_have(self, path: str) -> None:
+        first = minutes(8, days=2).assign(mine=np.arange(180))
+        second = minutes(9, days=2, start="2024-03-06 09:30")
+        with open_store(path) as store:
+            store.write(first, asset="SPY", timestep="minute")
+            store.write(second, asset="SPY", timestep="minute")
+            wanted = pd.concat([first, second])
+            for start, end in ((0, 360), (0, 100), (170, 190), (200, 300)):
+                span = wanted.iloc[start:end]
+                found = store.get_historical_prices("SPY", span.index[0], span.index[-1])
+                pd.testing.assert_frame_equal(found, span, check_freq=False)
+
     def test_upsert_replaces_and_adds(self, writer: Storage, placed: str) -> None:
         old = self.laid[0].frame
         new = old.iloc[100:200:2].assign(close=50.0, low=49.0)
