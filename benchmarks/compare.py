@@ -52,15 +52,14 @@ def cells_of(
     """Every cell: the sizes from the first to the last, and for each all contestants.
 
     calls : of each size; what is usual for it where there are none.
-    caps : only those, in bytes, of contestants that have caps.
+    caps : in bytes, of each contestant that has any; its own where there are none.
     """
     return [
         Cell(name, one, cap, walk)
         for size in sizes
         for walk in (Walk(size, number) for number in (calls or (size.usual_calls,)))
         for name, one in contestants.items()
-        for cap in (one.caps or (None,))
-        if not caps or cap is None or cap in caps
+        for cap in ((caps or one.caps) if one.caps else (None,))
     ]
 
 

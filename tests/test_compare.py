@@ -114,6 +114,14 @@ def test_more_bars_are_a_longer_history_at_the_same_pace() -> None:
         assert np.diff(cell.walk.stops).mean() == pytest.approx(50, rel=0.05)
 
 
+def test_caps_that_are_given_are_those_of_all_that_have_any() -> None:
+    table = {name: CONTESTANTS[name] for name in ("duckdb", "lazybars", "lazybars-lru")}
+    found = [(cell.name, cell.cap_bytes) for cell in cells_of(table, [_TINY], caps=[112_000_000])]
+    assert found == [("duckdb", None), ("lazybars", 112_000_000), ("lazybars-lru", 112_000_000)]
+    own = [cell.cap_bytes for cell in cells_of(table, [_TINY]) if cell.name == "lazybars"]
+    assert own == list(CONTESTANTS["lazybars"].caps)
+
+
 def test_more_calls_than_there_are_minutes_ask_at_every_minute() -> None:
     assert Walk(_TINY, 10**9).calls == 3 * 4 * 390
 
