@@ -326,7 +326,8 @@ def _put_ranges(cur: duckdb.DuckDBPyConnection, series: list[_Series]) -> None:
         for empty in (False, True):
             before = by_series.get((one.series_id, empty), [])
             spans = [span_ for _, span_ in before]
-            after = ranges.without(spans, span) if empty else ranges.added(spans, span, reach[one.series_id])
+            joins = coverage.joining(one.target.timestep, span, span)
+            after = ranges.without(spans, span) if empty else ranges.added(spans, span, joins)
             gone += [id_ for id_, span_ in before if span_ not in after]
             new += [(one.series_id, *span_, empty) for span_ in after if span_ not in spans]
     if gone:

@@ -14,7 +14,7 @@ from lazybars.errors import ConfigError
 from lazybars.model import WriteSummary, asset_key
 from lazybars.store import read
 from lazybars.store.append import append_batch
-from lazybars.store.base import StoreBase, require_timestep
+from lazybars.store.base import StoreBase, require_source, require_timestep
 from lazybars.store.batch import batches
 from lazybars.store.ingest import Target
 
@@ -61,6 +61,7 @@ class Appending(StoreBase):
         """
         began = time.perf_counter()
         require_timestep(timestep)
+        require_source(source)
         engine = self._writable("append")
         keys = [asset_key(asset) for asset in bars]
         if len(set(keys)) < len(keys):

@@ -13,7 +13,7 @@ from lazybars.store.engine import Engine
 from lazybars.store.read import instant_us
 from lazybars.store.tables import SCHEMA_VERSION
 
-__all__ = ["StoreBase", "moment", "require_timestep", "span_us"]
+__all__ = ["StoreBase", "moment", "require_source", "require_timestep", "span_us"]
 
 
 class StoreBase:
@@ -72,6 +72,12 @@ def require_timestep(timestep: str) -> None:
     """Raise ConfigError where a store has no series of that timestep."""
     if timestep not in TIMESTEPS:
         raise ConfigError(f"timestep={timestep!r}: give one of {', '.join(TIMESTEPS)}")
+
+
+def require_source(source: object) -> None:
+    """Raise ConfigError where bars cannot be said to be of that source."""
+    if not isinstance(source, str):
+        raise ConfigError(f"source={source!r}: give the name of where the bars are from, as a text")
 
 
 def moment(us: int) -> dt.datetime:

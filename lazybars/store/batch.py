@@ -134,7 +134,10 @@ def _given(place: int, bars: Any, label: str, scratch: str) -> _Given:
         return _Given(place, table, arrow_specs(table.schema), True)
     _, specs, stream, spool = open_frame(bars, scratch)
     if spool is None:
-        table = pa.table(stream)
+        try:
+            table = pa.table(stream)
+        except (pa.ArrowException, UnicodeError) as error:
+            raise BadInput(f"{label}: a column cannot be stored: {' '.join(str(error).split())}") from error
     else:
         table = pq.read_table(spool)
         os.remove(spool)

@@ -15,7 +15,7 @@ from lazybars.errors import BadInput
 from lazybars.model import BAR_FIELDS
 from lazybars.store.arrivals import ZONED_TEXT, Arrival
 from lazybars.store.kinds import DUCK_TYPES, Field
-from lazybars.store.schema import identifier, literal
+from lazybars.store.schema import floored, identifier, literal
 
 __all__ = ["Findings", "inspect", "instant_sql", "value_sql"]
 
@@ -190,14 +190,16 @@ def _rejection(
 def _check_clock_changes(cur: duckdb.DuckDBPyConnection, arrival: Arrival, rows: int) -> None:
     """Raise BadInput where a naive time happens twice, or never, in its zone."""
     us = _epoch_us(_time_sql(arrival), arrival.time.is_ns)
-    distinct = f"SELECT DISTINCT ({us}) // {_SLOT_US} FROM {arrival.relation}"
+    distinct = f"SELECT DISTINCT {floored(us, _SLOT_US)} FROM {arrival.relation}"
     slots = [row[0] for row in cur.execute(distinct, arrival.params).fetchall()]
     twice, never = _odd_slots(slots, arrival.zone)
     tests = []
     for name, odd in (("happens twice", twice), ("never happens", never)):
         if odd:
             listed = ", ".join(map(str, odd))
-            tests.append((f"the local time {name} in {arrival.zone}", f"us // {_SLOT_US} IN ({listed})"))
+            tests.append(
+                (f"the local time {name} in {arrival.zone}", f"{floored('us', _SLOT_US)} IN ({listed})")
+            )
     if tests:
         raise _rejection(
             cur,

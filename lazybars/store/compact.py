@@ -26,13 +26,13 @@ from lazybars.store.background import Job
 from lazybars.store.engine import ROW_GROUP, Engine
 from lazybars.store.kinds import DUCK_TYPES
 from lazybars.store.ranges import EVER
-from lazybars.store.schema import identifier, literal, registered
+from lazybars.store.schema import floored, identifier, literal, registered
 
 __all__ = ["compact", "start_compaction"]
 
 _WEEK_US = 7 * 86_400_000_000
 # Buckets begin on Mondays, 00:00 UTC; the epoch was a Thursday.
-_BUCKET = f"((epoch_us(ts) + 3 * 86400000000) // {_WEEK_US})"
+_BUCKET = floored("epoch_us(ts) + 3 * 86400000000", _WEEK_US)
 _SORT_BYTES_A_ROW = 256
 # A row group is a sixteenth of the bars, from DuckDB's own size to the largest.
 _LARGEST_ROW_GROUP = 8 * ROW_GROUP

@@ -6,6 +6,8 @@ that is known, with bars or without. Those that are say where of that the source
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import duckdb
 
 from lazybars.model import NOMINAL_NS, SeriesInfo
@@ -13,9 +15,12 @@ from lazybars.store import ranges
 from lazybars.store.engine import Engine
 from lazybars.store.ranges import Range
 
-__all__ = ["cut", "empty_ranges", "known_ranges", "learn", "learn_empty", "missing_ranges"]
+__all__ = ["cut", "empty_ranges", "joining", "known_ranges", "learn", "learn_empty", "missing_ranges"]
 
 _HOUR_US = 3_600_000_000
+# Where a bar may lie whose neighbours are not known: those of an hour begin at half past as well, those of a
+# day at any hour.
+_GRID_US = {"minute": 60_000_000, "hour": _HOUR_US // 2, "day": _HOUR_US}
 
 
 def known_ranges(cur: duckdb.DuckDBPyConnection, series_id: int) -> list[Range]:
@@ -33,10 +38,39 @@ def reach_us(timestep: str) -> int:
     return NOMINAL_NS[timestep] // 1000 + (_HOUR_US if timestep == "day" else 0)
 
 
+def joining(timestep: str, span: Range, bars: Range | None) -> Callable[[int, int], bool]:
+    """Whether a range joins ``span`` (see `ranges.added`): where no bar can lie between the two.
+
+    bars : the first and the last bar of ``span``, where it has any.
+    """
+
+    def joins(first: int, last: int) -> bool:
+        if last < span[0]:
+            return _is_closed(timestep, last, span[0], bars is not None and bars[0] == span[0])
+        return _is_closed(timestep, span[1], first, bars is not None and bars[1] == span[1])
+
+    return joins
+
+
+def _is_closed(timestep: str, end: int, start: int, at_bar: bool) -> bool:
+    """Whether no bar can lie after the end of one range and before the start of the next.
+
+    at_bar : one of the two is itself a bar.
+    """
+    step = NOMINAL_NS[timestep] // 1000
+    apart = start - end
+    neighbours = {step, reach_us(timestep), 2 * step - reach_us(timestep)}
+    if apart <= 1 or apart in neighbours or (at_bar and apart <= step):
+        return True
+    grid = _GRID_US[timestep]
+    return (end // grid + 1) * grid >= start
+
+
 def learn(cur: duckdb.DuckDBPyConnection, info: SeriesInfo, span: Range, bars: Range) -> None:
     """A write covered ``span``, with the first and last of its bars at ``bars``."""
     known = known_ranges(cur, info.series_id)
-    put_ranges(cur, info.series_id, ranges.added(known, span, reach_us(info.timestep)))
+    joins = joining(info.timestep, span, bars)
+    put_ranges(cur, info.series_id, ranges.added(known, span, joins))
     empty = empty_ranges(cur, info.series_id)
     left = ranges.without(empty, bars)
     if left != empty:
@@ -45,11 +79,10 @@ def learn(cur: duckdb.DuckDBPyConnection, info: SeriesInfo, span: Range, bars: R
 
 def learn_empty(cur: duckdb.DuckDBPyConnection, info: SeriesInfo, span: Range) -> None:
     """The source has no bars in ``span``."""
-    reach = reach_us(info.timestep)
     known = known_ranges(cur, info.series_id)
-    put_ranges(cur, info.series_id, ranges.added(known, span, reach))
+    put_ranges(cur, info.series_id, ranges.added(known, span, joining(info.timestep, span, None)))
     empty = empty_ranges(cur, info.series_id)
-    put_ranges(cur, info.series_id, ranges.added(empty, span, 1), empty=True)
+    put_ranges(cur, info.series_id, ranges.added(empty, span, ranges.touching(span)), empty=True)
 
 
 def cut(cur: duckdb.DuckDBPyConnection, series_id: int, span: Range) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import duckdb
 
+from lazybars.store.schema import floored
+
 __all__ = ["ZONE", "refresh", "totals"]
 
 ZONE = "America/New_York"
@@ -14,8 +16,8 @@ _HOUR_US = 3_600_000_000
 BY_DAY = f"""
     SELECT series_id, CAST(timezone('{ZONE}', make_timestamptz(hour * {_HOUR_US})) AS DATE) AS day,
         min(first_ts) AS first_ts, max(last_ts) AS last_ts, CAST(sum(rows) AS BIGINT) AS rows
-    FROM (SELECT series_id, epoch_us(ts) // {_HOUR_US} AS hour, min(ts) AS first_ts, max(ts) AS last_ts,
-            count(*) AS rows
+    FROM (SELECT series_id, {floored("epoch_us(ts)", _HOUR_US)} AS hour,
+            min(ts) AS first_ts, max(ts) AS last_ts, count(*) AS rows
         FROM {{bars}} WHERE {{where}} GROUP BY ALL)
     GROUP BY ALL ORDER BY day"""
 

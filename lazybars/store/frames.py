@@ -218,7 +218,10 @@ def _object_column(
     if held == "boolean":
         return pa.bool_(), "object", lambda a, b: pa.array(series.iloc[a:b], pa.bool_(), from_pandas=True)
     if held in ("datetime", "datetime64", "date"):
-        stamps = pd.to_datetime(series, utc=None)
+        try:
+            stamps = pd.to_datetime(series, utc=None)
+        except (ValueError, OverflowError) as error:  # of two zones, or beyond nanoseconds
+            raise BadInput(f"column {name!r} holds times that are of no one kind: {error}") from error
         type_, _, getter = _column(pd, name, stamps)
         return type_, None, getter
     if held in ("string", "empty") or str(name).lower() in BAR_FIELDS:

@@ -19,7 +19,7 @@ from lazybars.store.checks import Findings, instant_sql, value_sql
 from lazybars.store.engine import Engine
 from lazybars.store.kinds import Field, promote, settle
 from lazybars.store.remove import DAY_US, count_nulls, delete_bars
-from lazybars.store.schema import identifier
+from lazybars.store.schema import floored, identifier
 
 __all__ = ["MODES", "UNITS", "Target", "columns_after", "moved", "touch_source", "write_arrival"]
 
@@ -196,7 +196,8 @@ def _spans(
         return
     day_us = 86_400_000_000
     counts = cur.execute(
-        f"SELECT epoch_us({instant_sql(arrival)}) // {day_us} AS day, count(*) FROM {arrival.relation} "
+        f"SELECT {floored(f'epoch_us({instant_sql(arrival)})', day_us)} AS day, count(*) "
+        f"FROM {arrival.relation} "
         "GROUP BY day ORDER BY day",
         arrival.params,
     ).fetchall()

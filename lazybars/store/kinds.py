@@ -86,9 +86,9 @@ def kind_of(dtype: str, *, boolean: bool = False) -> str:
     plain = _NULLABLE.get(dtype, dtype)
     if plain == "bool":
         return "bool"
-    if "int" in plain:
+    if re.fullmatch(r"u?int\d+", plain):
         return "int"
-    if plain.startswith("float"):
+    if re.fullmatch(r"float\d+", plain):
         return "float"
     match = _DATETIME.fullmatch(dtype)
     if match is None:

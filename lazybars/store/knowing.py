@@ -8,7 +8,7 @@ from typing import Any
 from lazybars.errors import BadInput, UnknownSeries
 from lazybars.model import SeriesInfo, asset_key
 from lazybars.store import catalog
-from lazybars.store.base import StoreBase, moment, require_timestep, span_us
+from lazybars.store.base import StoreBase, moment, require_source, require_timestep, span_us
 from lazybars.store.catalog import Entry
 from lazybars.store.coverage import empty_ranges, known_ranges, learn_empty, missing_ranges
 from lazybars.store.ingest import touch_source
@@ -66,6 +66,7 @@ class Knowing(StoreBase):
         """
         span = span_us("mark_empty()", start, end)
         require_timestep(timestep)
+        require_source(source)
         engine = self._writable("note what is empty")
         key, quote_key = asset_key(asset), None if quote is None else asset_key(quote)
         with engine.write_lock:

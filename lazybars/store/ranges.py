@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-__all__ = ["EVER", "Range", "added", "gaps", "without"]
+__all__ = ["EVER", "Range", "added", "gaps", "touching", "without"]
 
 Range = tuple[int, int]
 EVER = (-(2**60), 2**60)  # wider than any bar, within what TIMESTAMPTZ holds
 
 
-def added(ranges: Iterable[Range], new: Range, reach_us: int) -> list[Range]:
-    """The disjoint ``ranges`` and ``new``, ascending; what ``new`` overlaps or nearly touches joins it.
+def added(ranges: Iterable[Range], new: Range, joins: Callable[[int, int], bool]) -> list[Range]:
+    """The disjoint ``ranges`` and ``new``, ascending; what ``new`` overlaps joins it.
 
-    With the timestep as reach, a range that ends with one bar and another that begins with the
-    next leave no gap. Ranges that ``new`` does not reach stay apart, however near they are: what
-    lies between them was cut out.
+    joins : whether a range, from its first to its last, that lies apart from ``new`` joins it as well. Ranges
+    that ``new`` does not join stay apart, however near they are: what lies between them was cut out.
     """
     start, end = new
     out = []
     for first, last in ranges:
-        if last < new[0] - reach_us or first > new[1] + reach_us:
+        if (last < new[0] or first > new[1]) and not joins(first, last):
             out.append((first, last))
         else:
             start, end = min(start, first), max(end, last)
     return sorted([*out, (start, end)])
+
+
+def touching(new: Range) -> Callable[[int, int], bool]:
+    """For `added`: only ranges join between which and ``new`` there is nothing at all."""
+    return lambda first, last: last == new[0] - 1 or first == new[1] + 1
 
 
 def without(ranges: Iterable[Range], cut: Range) -> list[Range]:

@@ -53,21 +53,31 @@ def instant_us(value: Any, *, end: bool = False, zone: str = ZONE) -> int | None
     if value is None:
         return None
     if isinstance(value, np.datetime64):
-        value = value.astype("M8[us]").item()
+        value = value.astype("M8[D]" if np.datetime_data(value.dtype)[0] in "YMWD" else "M8[us]").item()
     if isinstance(value, str):
         try:
-            value = dt.date.fromisoformat(value) if len(value) == 10 else dt.datetime.fromisoformat(value)
+            value = _date_or_time(value)
         except ValueError as error:
             raise ConfigError(f"{value!r} is no time: give a datetime, a date or an ISO text") from error
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        if end and value == dt.date.max:
+            return _LAST_US
         day = value + dt.timedelta(days=1) if end else value
         midnight = dt.datetime(day.year, day.month, day.day, tzinfo=zoneinfo.ZoneInfo(zone))
         return (midnight - _EPOCH) // dt.timedelta(microseconds=1) - end
-    if not isinstance(value, dt.datetime):
+    if not isinstance(value, dt.datetime) or value != value:  # NaT is a datetime, and unlike itself
         raise ConfigError(f"{value!r} is no time: give a datetime, a date or an ISO text")
     if value.tzinfo is None:
         value = value.replace(tzinfo=zoneinfo.ZoneInfo(zone))
     return int((value - _EPOCH) // dt.timedelta(microseconds=1))
+
+
+def _date_or_time(text: str) -> dt.date | dt.datetime:
+    """An ISO text: a date where it says no time."""
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        return dt.datetime.fromisoformat(text)
 
 
 def chosen(info: SeriesInfo, columns: Sequence[str] | None) -> list[Column]:

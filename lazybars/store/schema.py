@@ -12,7 +12,7 @@ from lazybars.errors import StoreDamaged, StoreNewer
 from lazybars.store.faults import foreign
 from lazybars.store.tables import DDL, META, SCHEMA_VERSION, TABLES_OF, VIEWS
 
-__all__ = ["create", "identifier", "is_empty", "literal", "registered", "require"]
+__all__ = ["create", "floored", "identifier", "is_empty", "literal", "registered", "require"]
 
 
 def create(cur: duckdb.DuckDBPyConnection) -> None:
@@ -77,3 +77,9 @@ def identifier(name: str) -> str:
 def literal(text: str) -> str:
     """A text quoted for SQL, where a bound parameter cannot stand."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def floored(us: str, width_us: int) -> str:
+    """SQL: microseconds, over a width, rounded down. DuckDB's own ``//`` rounds towards 1970."""
+    shift = 2**61 // width_us  # more than any bar lies before 1970
+    return f"((({us}) + {shift * width_us}) // {width_us} - {shift})"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from lazybars.errors import ConfigError
 from lazybars.model import AssetKey, SeriesInfo, Traffic
 from lazybars.store import framing, read
 from lazybars.store.analytics import Analytics
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Store"]
 
-_READS = ("SELECT", "EXPLAIN", "PRAGMA", "SET", "CALL")
+_READS = {"SELECT", "EXPLAIN", "PRAGMA", "SET", "CALL"}
 
 
 class Store(Writing, Loading, Appending, Following, Knowing, Describing, Analytics, Scanning, Storage):
@@ -106,7 +107,13 @@ class Store(Writing, Loading, Appending, Following, Knowing, Describing, Analyti
         """
         engine = self._engine
         with engine.cursor() as cur:
-            reads = all(statement.type.name in _READS for statement in cur.extract_statements(query))
+            kinds = {statement.type.name for statement in cur.extract_statements(query)}
+        if "TRANSACTION" in kinds:
+            raise ConfigError(
+                "sql() takes no BEGIN, COMMIT or ROLLBACK: each call is a transaction of its own; "
+                "write() and append() are all or nothing"
+            )
+        reads = kinds <= _READS
         with nullcontext() if reads else engine.unwatched(), engine.cursor() as cur, engine.whole(cur):
             result = cur.sql(query, params=params)
             return pa.table({}) if result is None else result.to_arrow_table()

@@ -12,7 +12,7 @@ from lazybars.model import WriteSummary, asset_key
 from lazybars.store import ingest, read
 from lazybars.store.arrivals import open_arrival
 from lazybars.store.background import Job
-from lazybars.store.base import StoreBase, moment, require_timestep, span_us
+from lazybars.store.base import StoreBase, moment, require_source, require_timestep, span_us
 from lazybars.store.checks import inspect
 from lazybars.store.compact import compact, start_compaction
 from lazybars.store.remove import delete_span
@@ -57,6 +57,7 @@ class Writing(StoreBase):
         """
         began = time.perf_counter()
         require_timestep(timestep)
+        require_source(source)
         if mode not in ingest.MODES:
             raise ConfigError(f"mode={mode!r}: give one of {', '.join(ingest.MODES)}")
         covered = None if covers is None else span_us("covers", *_pair(covers))

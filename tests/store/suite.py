@@ -28,6 +28,7 @@ from lazybars.store import FileMark, FileWrite, Storage
 NEW_YORK = "America/New_York"
 FIELDS = ["open", "high", "low", "close", "volume"]
 STAMP = pa.timestamp("us", "UTC")
+EPOCH_DAY = dt.date(1970, 1, 1)
 
 
 def minutes(seed: int, days: int = 8, rows: int = 90, start: str = "2024-03-04 09:30") -> pd.DataFrame:
@@ -45,6 +46,10 @@ def minutes(seed: int, days: int = 8, rows: int = 90, start: str = "2024-03-04 0
     )
     frame["volume"] = rng.integers(1, 1000, len(frame)).astype("float64")
     return frame
+
+
+def naive(when: str) -> pd.DataFrame:
+    return minutes(0, 1, 1).set_axis(pd.DatetimeIndex([when], name="datetime"))
 
 
 def daily(seed: int, days: int = 300) -> pd.DataFrame:
@@ -442,6 +447,90 @@ class StoreTests:
                 span = wanted.iloc[start:end]
                 found = store.get_historical_prices("SPY", span.index[0], span.index[-1])
                 pd.testing.assert_frame_equal(found, span, check_freq=False)
+
+    def test_bars_from_before_1970(self, path: str) -> None:
+        """What rounds times down must do so on both sides of the epoch."""
+        days = daily(4, 3600)
+        days.index = pd.bdate_range("1962-01-02", periods=len(days), tz=NEW_YORK, name="datetime")
+        late = minutes(5, 3, 60)
+        late.index = pd.DatetimeIndex(
+            [
+                pd.Timestamp(day) + pd.Timedelta(minutes=at)
+                for day in ("1969-06-02 22:40", "1969-06-06 23:10", "1969-12-31 18:30")
+                for at in range(60)
+            ],
+            tz=NEW_YORK,
+            name="datetime",
+        )
+        with open_store(path) as store:
+            assert store.write(days, asset="GE", timestep="day").rows_written == len(days)
+            for at in (3, 4, 2000):
+                store.write(days.iloc[at : at + 2], asset="GE", timestep="day")
+            store.append(days.iloc[:1], asset="ONE", timestep="day")
+            store.write(late.iloc[:100], asset="GE", timestep="minute")
+            store.append(late.iloc[100:], asset="GE", timestep="minute")
+            for compacted in (False, True):
+                if compacted:
+                    store.compact()
+                assert store.verify() == []
+                assert store.get_historical_prices("GE", timestep="day").index.equals(days.index)
+                assert len(store.get_historical_prices("ONE", timestep="day")) == 1
+                found = store.get_historical_prices("GE")
+                assert found.to_numpy().tobytes() == late.to_numpy().tobytes()
+                day, _, _, rows = store.series_days(store.find("GE", "minute").series_id)
+                truth = late.groupby(late.index.date).size()
+                assert [EPOCH_DAY + dt.timedelta(int(n)) for n in day] == list(truth.index)
+                assert rows.tolist() == truth.tolist()
+                hours = store.resample("GE", "minute", "1h")["volume"]
+                expected = late["volume"].resample("1h").sum()
+                assert hours.to_dict() == expected[expected.index.isin(hours.index)].to_dict()
+                assert hours.sum() == late["volume"].sum()
+
+    def test_naive_times_at_a_change_of_the_clock_before_1970(self, writer: Storage) -> None:
+        for when, why in (("1968-10-27 01:50", "happens twice"), ("1968-04-28 02:50", "never happens")):
+            with pytest.raises(BadInput, match=why):
+                writer.write(naive(when), asset="CLOCK", timestep="minute")
+        writer.write(naive("1968-10-27 00:50"), asset="CLOCK", timestep="minute")
+        found = writer.get_historical_prices("CLOCK").index
+        assert found.equals(pd.DatetimeIndex(["1968-10-27 00:50"], tz=NEW_YORK))
+
+    def test_odd_bounds(self, path: str) -> None:
+        with open_store(path) as store:
+            frame = minutes(6, 2)
+            store.write(frame, asset="A", timestep="minute")
+            day = str(frame.index[0].date())
+            whole = frame.loc[day]
+            for end in (day, day.replace("-", ""), np.datetime64(day), dt.date.fromisoformat(day)):
+                assert len(store.get_historical_prices("A", day, end)) == len(whole), end
+            for end in ("9999-12-31", dt.date.max, dt.datetime.max):
+                assert len(store.get_historical_prices("A", day, end)) == len(frame)
+            for odd in (pd.NaT, np.datetime64("NaT"), "yesterday"):
+                with pytest.raises(ConfigError, match="is no time"):
+                    store.get_historical_prices("A", odd)
+
+    def test_what_cannot_be_meant_is_refused(self, writer: Any) -> None:
+        frame = minutes(7, 1)
+        for statement in ("BEGIN", "COMMIT", "ROLLBACK"):
+            with pytest.raises(ConfigError, match="a transaction of its own"):
+                writer.sql(statement)
+        for source in (None, 5):
+            with pytest.raises(ConfigError, match="source="):
+                writer.write(frame, asset="NEW", timestep="minute", source=source)
+            with pytest.raises(ConfigError, match="source="):
+                writer.append(frame, asset="NEW", timestep="minute", source=source)
+        with pytest.raises(BadInput, match=r"int64\[pyarrow\]"):
+            writer.write(
+                frame.assign(x=pd.array([1] * len(frame), dtype="int64[pyarrow]")),
+                asset="NEW",
+                timestep="minute",
+            )
+        torn = frame.assign(note=["\ud800"] * len(frame))
+        with pytest.raises(BadInput, match="cannot be stored"):
+            writer.append(torn, asset="NEW", timestep="minute")
+        zones = frame.set_axis([frame.index[0], *frame.index[1:].tz_convert("UTC")])
+        with pytest.raises(BadInput, match="times that are of no one kind"):
+            writer.write(zones, asset="NEW", timestep="minute")
+        assert "NEW" not in {info.asset.symbol for info in writer.series()}
 
     def test_upsert_replaces_and_adds(self, writer: Storage, placed: str) -> None:
         old = self.laid[0].frame

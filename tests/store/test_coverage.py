@@ -109,6 +109,46 @@ def test_one_deleted_minute_is_missing(store):
     assert store.coverage("A", "minute") == [(at(0), at(9)), (at(30), at(30))]
 
 
+def test_a_deleted_day_stays_missing_when_the_next_is_written_again(store):
+    days = pd.date_range("2024-01-02", "2024-01-05", freq="D", tz="America/New_York", name="datetime")
+    frame = frame_at(range(4), range(4)).set_axis(days)
+    store.write(frame, asset="D", timestep="day")
+    wanted = (dt.date(2024, 1, 2), dt.date(2024, 1, 5))
+    store.delete("D", "day", dt.date(2024, 1, 3), dt.date(2024, 1, 3))
+    (gap,) = store.missing("D", "day", *wanted)
+    store.write(frame.iloc[2:3], asset="D", timestep="day")
+    store.append(frame.iloc[2:3] + 1, asset="D", timestep="day")
+    assert store.missing("D", "day", *wanted) == [gap]
+    assert gap[0] < days[1] < gap[1]
+    store.append(frame.iloc[1:2], asset="D", timestep="day")
+    assert store.missing("D", "day", *wanted) == []
+
+
+@pytest.mark.parametrize(
+    ("timestep", "first", "second", "closed"),
+    [
+        ("hour", ("02 09:00", "02 09:45"), ("02 10:30", "02 12:00"), False),
+        ("hour", ("02 09:00", "02 09:40"), ("02 09:50", "02 12:00"), True),
+        ("hour", ("02 09:00", "02 09:30"), ("02 10:30", "02 12:00"), True),
+        ("minute", ("02 09:00", "02 09:30"), ("02 09:31", "02 09:40"), True),
+        ("minute", ("02 09:00", "02 09:30:40"), ("02 09:31:10", "02 10:00"), False),
+        ("minute", ("02 09:00", "02 23:59:59"), ("03 00:00", "03 10:00"), True),
+        ("day", ("02 00:00", "02 16:00"), ("03 09:30", "04 16:00"), False),
+        ("day", ("02 00:00", "02 23:59:59"), ("03 00:00", "04 16:00"), True),
+        ("day", ("08 00:00", "10 00:00"), ("11 00:00", "12 00:00"), True),  # 23 hours
+    ],
+)
+def test_what_was_asked_for_joins_where_no_bar_can_lie_between(store, timestep, first, second, closed):
+    spans = [
+        [pd.Timestamp(f"2024-03-{at}", tz="America/New_York") for at in span] for span in (first, second)
+    ]
+    for symbol, order in (("FORTH", spans), ("BACK", spans[::-1])):
+        for span in order:
+            store.mark_empty(symbol, timestep, *span)
+        gaps = store.missing(symbol, timestep, spans[0][0], spans[1][1])
+        assert gaps == ([] if closed else [(spans[0][1], spans[1][0])])
+
+
 def test_several_sources_are_known_apart(store):
     store.write(frame_at([0, 1], [1, 1]), asset="A", timestep="minute", source="x")
     assert store.missing("A", "minute", at(0), at(1), source="y") == [(at(0), at(1))]

@@ -15,8 +15,8 @@ import duckdb
 from lazybars.store.parquet.manifest import LOOSE, BarFile, Book, Manifest, Mask
 from lazybars.store.parquet.place import BARS, BOOKS, Directory, digest_of
 from lazybars.store.parquet.scans import FIXED
-from lazybars.store.ranges import EVER, Range, added
-from lazybars.store.schema import identifier, literal
+from lazybars.store.ranges import EVER, Range, added, touching
+from lazybars.store.schema import floored, identifier, literal
 from lazybars.store.tables import TABLES
 
 __all__ = ["BOOKED", "LONG", "Pending", "bar_file", "books_of", "flush"]
@@ -91,7 +91,8 @@ def _files(
         "JOIN series_catalog c ON c.series_id = b.series_id"
     )
     days = cur.execute(
-        f"SELECT c.timestep, epoch_us(b.ts) // {_DAY_US} AS day, count(*) {touched} GROUP BY ALL ORDER BY ALL"
+        f"SELECT c.timestep, {floored('epoch_us(b.ts)', _DAY_US)} AS day, count(*) {touched} "
+        "GROUP BY ALL ORDER BY ALL"
     ).fetchall()
     most = max(100_000, memory_bytes // _SORT_BYTES_A_ROW)
     for timestep in dict.fromkeys(day[0] for day in days):
@@ -191,4 +192,4 @@ def books_of(
 def touch(pending: Pending, series_id: int, span: Range) -> None:
     """Note that a write changes a range of a series."""
     span = (max(span[0], EVER[0]), min(span[1], EVER[1]))
-    pending.touched[series_id] = added(pending.touched.get(series_id, []), span, 1)
+    pending.touched[series_id] = added(pending.touched.get(series_id, []), span, touching(span))
