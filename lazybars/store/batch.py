@@ -155,6 +155,10 @@ def _plain(bars: Sequence[Mapping[str, Any]], label: str) -> pa.Table:
         times = [value for value in values if isinstance(value, dt.datetime)]
         if len({value.tzinfo is None for value in times}) > 1:
             raise BadInput(f"{label}: {name!r} has a zone in some bars only")
+        if any(getattr(value, "nanosecond", 0) for value in times):
+            raise BadInput(
+                f"{label}: {name!r} has nanoseconds, and a store has microseconds: round them first"
+            )
         try:
             array = pa.array(values)
             if str(name).lower() in BAR_FIELDS[:4] and not pa.types.is_boolean(array.type):

@@ -84,6 +84,7 @@ def chosen(info: SeriesInfo, columns: Sequence[str] | None) -> list[Column]:
     """The columns asked for, in the owner's order. Raises ConfigError where one is not there."""
     if columns is None:
         return list(info.columns)
+    columns = [columns] if isinstance(columns, str) else columns
     names = [column.name for column in info.columns]
     unknown = [name for name in columns if name not in (*names, "timestamp")]
     if unknown:

@@ -504,6 +504,7 @@ class StoreTests:
                 assert len(store.get_historical_prices("A", day, end)) == len(whole), end
             for end in ("9999-12-31", dt.date.max, dt.datetime.max):
                 assert len(store.get_historical_prices("A", day, end)) == len(frame)
+            assert store.read("A", "minute", columns="close").schema.names == ["timestamp", "close"]
             for odd in (pd.NaT, np.datetime64("NaT"), "yesterday"):
                 with pytest.raises(ConfigError, match="is no time"):
                     store.get_historical_prices("A", odd)
@@ -527,6 +528,9 @@ class StoreTests:
         torn = frame.assign(note=["\ud800"] * len(frame))
         with pytest.raises(BadInput, match="cannot be stored"):
             writer.append(torn, asset="NEW", timestep="minute")
+        bar = {"timestamp": pd.Timestamp("2024-01-02 09:30:00.000000999", tz=NEW_YORK), "close": 1.0}
+        with pytest.raises(BadInput, match="nanoseconds"):
+            writer.append(bar | dict.fromkeys(FIELDS, 1.0), asset="NEW", timestep="minute")
         zones = frame.set_axis([frame.index[0], *frame.index[1:].tz_convert("UTC")])
         with pytest.raises(BadInput, match="times that are of no one kind"):
             writer.write(zones, asset="NEW", timestep="minute")
