@@ -38,6 +38,7 @@ __all__ = [
 
 BATCH_ROWS = 65_536
 _UTC_STAMP = pa.timestamp("us", "UTC")
+_NS_US = (2**63 - 1) // 1000  # microseconds that nanoseconds reach to
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _FIRST_US, _LAST_US = -(2**60), 2**60  # wider than any bar, within what TIMESTAMPTZ holds
 
@@ -243,7 +244,7 @@ def sessions(cur: duckdb.DuckDBPyConnection, series_ids: Sequence[int]) -> tuple
         params=[list(series_ids)],
     ).to_arrow_table()
     day, first_us, last_us = (int64s(column) for column in table.columns)
-    return day, first_us * 1000, last_us * 1000
+    return day, _in_ns(first_us), _in_ns(last_us)
 
 
 def series_days(cur: duckdb.DuckDBPyConnection, series_id: int) -> tuple[Int64s, Int64s, Int64s, Int64s]:
@@ -254,7 +255,7 @@ def series_days(cur: duckdb.DuckDBPyConnection, series_id: int) -> tuple[Int64s,
         params=[series_id],
     ).to_arrow_table()
     day, first_us, last_us, rows = (int64s(column) for column in table.columns)
-    return day, first_us * 1000, last_us * 1000, rows
+    return day, _in_ns(first_us), _in_ns(last_us), rows
 
 
 def timestamps(engine: Engine, entry: Entry) -> Int64s:
@@ -271,8 +272,7 @@ def timestamps(engine: Engine, entry: Entry) -> Int64s:
                 for batch in rows.to_arrow_reader(BATCH_ROWS):
                     out[at : at + batch.num_rows] = np.from_dlpack(batch.column(0).cast(pa.int64()))
                     at += batch.num_rows
-    out *= 1000
-    return out[:at]
+    return _in_ns(out[:at])
 
 
 def revisions(cur: duckdb.DuckDBPyConnection, where: str, params: list[Any], limit: int | None) -> pa.Table:
@@ -285,6 +285,16 @@ def revisions(cur: duckdb.DuckDBPyConnection, where: str, params: list[Any], lim
         "ORDER BY r.revised_at, r.n LIMIT ?",
         params=[*params, 2**60 if limit is None else limit],
     ).to_arrow_table()
+
+
+def _in_ns(us: Int64s) -> Int64s:
+    """Microseconds as nanoseconds. Raises ConfigError beyond what those reach to."""
+    if len(us) and max(int(us.max()), -int(us.min())) > _NS_US:
+        raise ConfigError(
+            "the series has bars before 1677-09-22 or after 2262-04-11, beyond what nanoseconds count: "
+            "get_historical_prices(), resample() and panel() read it, clocks and checks cannot"
+        )
+    return us * 1000
 
 
 def int64s(column: pa.ChunkedArray) -> Int64s:
