@@ -47,7 +47,7 @@ def _lots(bench: Bench, path: Path, wishes: Wishes) -> Lots:
             bars = typed_rows(path.name, relation, found)
             volume = ", coalesce(volume, 0) AS volume" if "volume" in bars.columns else ""
             whole = " AND ".join(f"{price} IS NOT NULL" for price in ("open", "high", "low", "close"))
-            select = f"SELECT * REPLACE (bar AND {whole} AS bar{volume}) FROM ({bars.select})"
+            select = f"SELECT * REPLACE (is_a_bar_ AND {whole} AS is_a_bar_{volume}) FROM ({bars.select})"
             yield replace(bars, select=select, empty=runs_without)
 
     yield Lot(

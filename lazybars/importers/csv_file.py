@@ -89,7 +89,7 @@ def csv_rows(shape: CsvShape, cells: Cells, where: str = "") -> Rows:
         if shape.billionths and name in BAR_FIELDS[:4]:
             value = f"nullif({shape.figures.sql(source)}, {NO_PRICE}) / 1e9"
         parts.append(f"{value} AS {identifier(name)}")
-    select = f"SELECT {', '.join(parts)}, true AS bar FROM {cells.relation}{where}"
+    select = f"SELECT {', '.join(parts)}, true AS is_a_bar_ FROM {cells.relation}{where}"
     return Rows(select, tuple(columns), cells.params, shape.left_out, shape.zone or None)
 
 

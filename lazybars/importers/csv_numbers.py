@@ -12,7 +12,11 @@ from lazybars.store.schema import identifier, literal
 __all__ = ["NULL_TEXTS", "Figures", "figures_of"]
 
 NULL_TEXTS = ("", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "null", "NULL", "None", "<NA>", "#N/A", "-", "--")
-_CURRENCY = "[$€£¥\\s'\u2019\u00a0\u202f]"
+_BLANK = "[\\s\u00a0\u202f]"
+_CURRENCY = f"{_BLANK}*[$€£¥]{_BLANK}*|^{_BLANK}+|{_BLANK}+$"
+# Blanks and apostrophes stand between thousands, or the text is no number: 110'16 is 110 and a half.
+_BETWEEN = "[\\s'\u2019\u00a0\u202f]"
+_GROUPED = rf"[+-]?\d{{1,3}}({_BETWEEN}\d{{3}})+([.,]\d*)?[KMBTkmbt]?"
 # Text that tells the decimal sign: (pattern, sign). Three digits after a single sign tell nothing.
 _EVIDENCE = (
     (r"[+-]?\d{1,3}(,\d{3})+\.\d*", "."),
@@ -44,7 +48,7 @@ class Figures:
         name = identifier(column)
         if self.plain:
             return f"TRY_CAST({name} AS DOUBLE)"
-        text = f"upper(regexp_replace({name}, {literal(_CURRENCY)}, '', 'g'))"
+        text = f"upper({_bare(name)})"
         other = "." if self.decimal == "," else ","
         head = f"regexp_replace({text}, '[KMBT]$', '')" if self.suffixes else text
         group, point = ("\\" + one for one in (other, self.decimal))
@@ -79,7 +83,7 @@ def figures_of(cells: Cells, columns: Sequence[str], wanted: str | None) -> Figu
     )
     if wanted != "," and cells.one(plain)[0]:
         return Figures()
-    bare = f"regexp_replace(regexp_replace(c, {literal(_CURRENCY)}, '', 'g'), '[KMBTkmbt]$', '')"
+    bare = f"regexp_replace({_bare('c')}, '[KMBTkmbt]$', '')"
     tests = ", ".join(f"count_if(regexp_full_match(d, {literal(pattern)}))" for pattern, _ in _EVIDENCE)
     suffixed, commas, *hits = cells.bench.one(
         f"SELECT count_if(regexp_full_match(c, '.*\\d[KMBTkmbt]')), count_if(contains(d, ',')), {tests} FROM "
@@ -98,3 +102,10 @@ def figures_of(cells: Cells, columns: Sequence[str], wanted: str | None) -> Figu
             "it is the decimal sign or stands between thousands: say it with --decimal , or --decimal ."
         )
     return Figures(wanted or ("," if found[","] else "."), False, bool(suffixed))
+
+
+def _bare(text: str) -> str:
+    """SQL of a text without signs of money, and without blanks and apostrophes between thousands."""
+    plain = f"regexp_replace({text}, {literal(_CURRENCY)}, '', 'g')"
+    ungrouped = f"regexp_replace({plain}, {literal(_BETWEEN)}, '', 'g')"
+    return f"CASE WHEN regexp_full_match({plain}, {literal(_GROUPED)}) THEN {ungrouped} ELSE {plain} END"

@@ -10,22 +10,22 @@ from lazybars.importers.csv_names import Roles, by_choice, by_name, by_place
 from lazybars.importers.csv_numbers import Figures, figures_of
 from lazybars.importers.csv_text import Layout
 from lazybars.importers.csv_times import Clock, clock_of
-from lazybars.importers.parts import Wishes, bar_size
-from lazybars.importers.spacing import named_size, timestep_of
-from lazybars.importers.symbols import chosen, symbols_in, telling_column
-from lazybars.model import BAR_FIELDS
+from lazybars.importers.parts import CRYPTO, Wishes, bar_size
+from lazybars.importers.spacing import common_gap_s, named_size, timestep_of
+from lazybars.importers.symbols import chosen, require_told_apart, symbols_in, telling_column
+from lazybars.model import BAR_FIELDS, NOMINAL_NS
 from lazybars.store.arrivals import MARKET_ZONE, zone_name
 from lazybars.store.schema import identifier
 
 __all__ = ["NO_PRICE", "CsvShape", "shape_of"]
 
-_CRYPTO = ("crypto", "crypto_future")
 _POINTLESS = frozenset({"closetime", "ignore"})  # of Binance's klines
 # DataBento's own columns: without its option pretty_px, prices are whole billionths beside them.
 _DATABENTO = frozenset({"rtype", "publisher_id", "instrument_id"})
 NO_PRICE = "9223372036854775807"  # as DataBento writes it there
 _MOST_ODD_ROWS = 0.01
 _LOOKED_AT = 1_000
+_MONTHLY = ("M", "1M", "MN", "MN1")
 _DAILY = ("d", "day", "daily", "1d")
 _SPELLED = {"\t": "tab", " ": "space", ",": "comma", ";": "semicolon", "|": "bar"}
 
@@ -131,10 +131,14 @@ def _roles(cells: Cells, layout: Layout, wishes: Wishes) -> Roles:
 
 def _with_symbols(cells: Cells, roles: Roles, clock: Clock, figures: Figures, kept: dict[str, str]) -> Roles:
     """The roles, with a column of symbols where the rows are of many assets and one column tells them."""
+    close = figures.sql(roles.fields["close"])
     if roles.symbol is not None:
+        asset = f"trim({identifier(roles.symbol)})"
+        require_told_apart(
+            cells.bench, cells.relation, cells.params, cells.label, clock.sql, close, asset, roles.symbol
+        )
         return roles
     texts = [source for name, source in roles.rest.items() if name not in kept]
-    close = figures.sql(roles.fields["close"])
     symbol = telling_column(cells.bench, cells.relation, cells.params, cells.label, clock.sql, close, texts)
     rest = {name: source for name, source in roles.rest.items() if source != symbol}
     return replace(roles, symbol=symbol, rest=rest)
@@ -187,7 +191,7 @@ def _zone(clock: Clock, roles: Roles, wishes: Wishes) -> tuple[str, str]:
         return zone_name(wishes.tz), "by --tz"
     if any(sign in name.lower() for name in roles.time for sign in ("utc", "gmt")):
         return "UTC", "by the column's name"
-    if wishes.asset_type in _CRYPTO:
+    if wishes.asset_type in CRYPTO:
         return "UTC", "assumed for crypto; --tz says another"
     return MARKET_ZONE, "assumed; --tz says another"
 
@@ -195,18 +199,39 @@ def _zone(clock: Clock, roles: Roles, wishes: Wishes) -> tuple[str, str]:
 def _timestep(cells: Cells, roles: Roles, clock: Clock, wishes: Wishes) -> tuple[str, str]:
     if wishes.timestep is not None:
         return wishes.timestep, ""
+    times = f"(SELECT {clock.sql} AS t FROM {cells.relation})"
     if roles.period is not None:
-        said = cells.rows(f"DISTINCT trim({identifier(roles.period)})", "LIMIT 2")
-        found = _period(said[0][0]) if len(said) == 1 and said[0][0] else None
+        said = cells.rows(f"DISTINCT trim({identifier(roles.period)}) AS s", "ORDER BY s LIMIT 2")
+        if len(said) > 1:
+            raise AmbiguousInput(
+                f"{cells.label}: bars of more than one size in column {roles.period!r}, {said[0][0]!r} and "
+                f"{said[1][0]!r} among them: give each size in a file of its own"
+            )
+        found = _period(said[0][0]) if said[0][0] else None
         if found is not None:
+            _require_spacing(cells, times, roles.period, said[0][0], *found)
             return found
-    return timestep_of(
-        cells.bench, f"(SELECT {clock.sql} AS t FROM {cells.relation})", cells.params, "t", cells.label
-    )
+    return timestep_of(cells.bench, times, cells.params, "t", cells.label)
+
+
+def _require_spacing(cells: Cells, times: str, column: str, text: str, timestep: str, size: str) -> None:
+    """Raise AmbiguousInput where bars are nearer to each other than the size that a column says."""
+    count = int(size.removesuffix(timestep) or 1)
+    if timestep == "day" and count > 1:
+        raise BadInput(f"{cells.label}: bars of {text!r}, by column {column!r}, are longer than a day")
+    size_s = count * NOMINAL_NS[timestep] // 1_000_000_000
+    gap_s = common_gap_s(cells.bench, times, cells.params, "t")
+    if gap_s is not None and gap_s < 0.9 * size_s:  # a day may have 23 hours
+        raise AmbiguousInput(
+            f"{cells.label}: by column {column!r} its bars are of {text!r}, {size_s:,} s, but most are "
+            f"{gap_s:,} s apart: say --timestep"
+        )
 
 
 def _period(text: str) -> tuple[str, str] | None:
-    """A bar size as Stooq and others write it: D, 5 or 60 for minutes, 1h, 15min."""
+    """A bar size as Stooq and others write it: D, 5 or 60 for minutes, 1h, 15min. M alone is a month."""
+    if text in _MONTHLY:
+        raise BadInput(f"bars of a month ({text!r}) are longer than a day")
     if text.isdigit() and int(text) > 0:
         return named_size(60 * int(text), text)
     if text.lower() in _DAILY:

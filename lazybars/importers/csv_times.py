@@ -113,7 +113,7 @@ def clock_of(cells: Cells, columns: tuple[str, ...], wanted: str | None) -> Cloc
     if not first:
         raise BadInput(f"{cells.label}: the column {columns[0]!r} has no time in any row")
     if wanted is not None:
-        return _checked(cells, _wanted(cells, wanted, text))
+        return _checked(cells, _wanted(cells, wanted, text, first))
     tried: list[Clock] = []
     for group in _candidates(first):
         clocks = [Clock(one, text, _zone(one, first)) for one in group]
@@ -138,6 +138,11 @@ def _text(cells: Cells, columns: tuple[str, ...]) -> str:
         f"coalesce(bool_and(regexp_full_match({parts[1]}, '\\d+')), false), "
         f"coalesce(max(length({parts[1]})), 0)"
     )
+    if digits and longest <= 2:
+        raise AmbiguousInput(
+            f"{cells.label}: the times of day in column {columns[1]!r} are numbers of up to two digits: "
+            "hours, or minutes past midnight; write them as 09:00, or give one column with date and time"
+        )
     if digits and longest <= 6:
         parts[1] = f"lpad({parts[1]}, {4 if longest <= 4 else 6}, '0')"
     return f"{parts[0]} || ' ' || {parts[1]}"
@@ -168,9 +173,9 @@ def _candidates(first: list[str]) -> list[tuple[str, ...]]:
     return list(out)[:_MOST_CANDIDATES]
 
 
-def _wanted(cells: Cells, wanted: str, text: str) -> Clock:
+def _wanted(cells: Cells, wanted: str, text: str, first: list[str]) -> Clock:
     if wanted in _EPOCHS or wanted == ISO:
-        return Clock(wanted, text, "UTC" if wanted in _EPOCHS else "", True)
+        return Clock(wanted, text, _zone(wanted, first), True)
     if "%" not in wanted:
         known = ", ".join(map(repr, _EPOCHS))
         raise ConfigError(
@@ -180,7 +185,7 @@ def _wanted(cells: Cells, wanted: str, text: str) -> Clock:
         cells.bench.one(f"SELECT try_strptime('', {literal(wanted)})")
     except BadInput as error:
         raise ConfigError(f"--date-format {wanted}: {error}") from error
-    return Clock(wanted, text, "given" if "%z" in wanted or "%Z" in wanted else "", True)
+    return Clock(wanted, text, _zone(wanted, first), True)
 
 
 def _zone(format_: str, first: list[str]) -> str:

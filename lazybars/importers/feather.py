@@ -12,7 +12,7 @@ import pyarrow as pa
 from lazybars.errors import BadInput
 from lazybars.importers.bench import Bench
 from lazybars.importers.framed import as_frame, frame_symbols
-from lazybars.importers.parts import Kind, Lot, Lots, Rows, Span, Wishes
+from lazybars.importers.parts import CRYPTO, Kind, Lot, Lots, Rows, Span, Wishes
 from lazybars.importers.polygon import polygon_name
 from lazybars.importers.spacing import timestep_of
 from lazybars.importers.symbols import chosen
@@ -50,7 +50,7 @@ def _lots(bench: Bench, path: Path, wishes: Wishes) -> Lots:
         return
     from lazybars.intake import file_name  # it brings pandas in, by way of pyarrow.dataset
 
-    said, zone = file_name(path), zone_name(wishes.tz)
+    said, zone = file_name(path), _zone(wishes)
     timestep, size = wishes.timestep or said.timestep or "", ""
     with _opened(bench, path) as relation:
         frame = as_frame(bench, relation, path.name)
@@ -62,6 +62,11 @@ def _lots(bench: Bench, path: Path, wishes: Wishes) -> Lots:
         asset = AssetKey((wishes.symbol or symbol or said.symbol).upper(), wishes.asset_type or "stock")
         note = f"one of {len(symbols)} symbols in column {frame.symbol}" if len(symbols) > 1 else ""
         yield Lot(path, asset, timestep, source, _reader(path, symbol, zone), wishes.quote, note)
+
+
+def _zone(wishes: Wishes) -> str:
+    """Of times that have none: what the caller says, or UTC for crypto as in a text file, or New York."""
+    return "UTC" if wishes.tz is None and wishes.asset_type in CRYPTO else zone_name(wishes.tz)
 
 
 def _reader(path: Path, symbol: str, zone: str, **how: Any) -> Callable[[Bench], Any]:

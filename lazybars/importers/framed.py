@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lazybars.errors import AmbiguousInput, BadInput
 from lazybars.importers.bench import Bench
 from lazybars.importers.csv_names import by_name, meant
-from lazybars.importers.symbols import symbols_in, telling_column
+from lazybars.importers.symbols import require_told_apart, symbols_in, telling_column
 from lazybars.importers.typed import TIME_NAMES, is_number, is_time
 from lazybars.model import BAR_FIELDS
 from lazybars.store.arrivals import ZONED_TEXT
@@ -68,6 +68,9 @@ def as_frame(bench: Bench, relation: str, label: str) -> Frame:
 def frame_symbols(bench: Bench, frame: Frame, label: str) -> tuple[str, ...]:
     """The symbols in a frame; empty where it names none. Raises AmbiguousInput as ``telling_column`` does."""
     if frame.symbol is not None:
+        require_told_apart(
+            bench, frame.relation, {}, label, "datetime", "close", frame.symbol_sql, frame.symbol
+        )
         return symbols_in(bench, frame.relation, {}, frame.symbol, label)
     telling_column(bench, frame.relation, {}, label, "datetime", "close", ())
     return ()

@@ -78,12 +78,13 @@ def _asset(match: re.Match[str]) -> AssetKey:
 
 def _windows(bench: Bench, rows: Rows) -> list[Span]:
     """Windows that were asked for in vain: two rows in succession, noted for one reason at one time."""
-    names = ("datetime", "bar", "missing_reason", "missing_retry_after")
+    names = ("datetime", "is_a_bar_", "missing_reason", "missing_retry_after")
     # The file is in order of time, and without an ORDER BY the window streams.
     before = ", ".join(f"lag({name}) OVER () AS {name}_before" for name in names)
     found = bench.rows(
         "SELECT epoch_us(CAST(datetime_before AS TIMESTAMPTZ)), epoch_us(CAST(datetime AS TIMESTAMPTZ)) "
-        f"FROM (SELECT *, {before} FROM ({rows.select})) WHERE NOT bar AND NOT bar_before "
+        f"FROM (SELECT *, {before} FROM ({rows.select})) WHERE NOT is_a_bar_ "
+        "AND NOT is_a_bar__before "
         "AND missing_reason = missing_reason_before AND missing_reason <> $checked "
         "AND missing_retry_after = missing_retry_after_before",
         {**rows.params, "checked": _CHECKED},

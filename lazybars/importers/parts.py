@@ -13,8 +13,22 @@ from lazybars.errors import BadInput
 from lazybars.importers.bench import Bench
 from lazybars.model import TIMESTEPS, AssetKey
 
-__all__ = ["Kind", "Lot", "Lots", "Outcome", "Rows", "Span", "Wishes", "bar_size", "quote_key", "skipped"]
+__all__ = [
+    "CRYPTO",
+    "Kind",
+    "Lot",
+    "Lots",
+    "Outcome",
+    "Rows",
+    "Span",
+    "Wishes",
+    "bar_size",
+    "quote_key",
+    "skipped",
+]
 
+# Asset types whose times, where nothing is said, are UTC.
+CRYPTO = ("crypto", "crypto_future")
 # Closed range of time, microseconds since the epoch, UTC.
 Span = tuple[int, int]
 
@@ -54,9 +68,9 @@ class Rows:
     """The rows of a lot as a query, good for as long as its ``open`` lasts.
 
     select : SQL that gives datetime, open, high, low, close, the other columns to keep, and the boolean
-        ``bar``: whether the row is one, or only says that there is none.
+        ``is_a_bar_``: whether the row is one, or only says that there is none.
     params : the named parameters in it.
-    columns : what is kept, without datetime and bar.
+    columns : what is kept, without datetime and ``is_a_bar_``.
     left_out : the columns of the file that are not kept.
     zone : the zone of times that have none.
     empty : what the rows that are no bars say of the time in which there are none.

@@ -36,7 +36,7 @@ def staged(bench: Bench, rows: Rows, name: str) -> Iterator[Staged]:
     """Read the file once, and keep its bars in a temporary one. Streams."""
     columns = ", ".join(["datetime", *map(identifier, rows.columns)])
     total = bench.one(f"SELECT count(*) FROM ({rows.select})", rows.params)[0]
-    with bench.spooled(f"SELECT {columns} FROM ({rows.select}) WHERE bar", rows.params, name) as path:
+    with bench.spooled(f"SELECT {columns} FROM ({rows.select}) WHERE is_a_bar_", rows.params, name) as path:
         relation, params = parquet([path])
         bars = bench.one(f"SELECT count(*) FROM {relation}", params)[0]
         yield Staged(path, total, bars, rows.columns, rows.zone)
@@ -61,10 +61,13 @@ def is_held(bench: Bench, ready: Staged, store: Storage, info: SeriesInfo) -> bo
     ).to_pylist()
     types = {column["name"]: column["type"] for column in columns}
     values = [_value(name, types[column.physical], name in ready.columns) for name, column in held.items()]
-    digest = f"count(*), min(us), max(us), CAST(coalesce(sum(hash(us, {', '.join(values)})), 0) AS VARCHAR)"
-    numbered = f"(SELECT *, {us} AS us FROM {relation})"
-    if times_repeat(bench, numbered, params, "us"):
-        first = "row_number() OVER (PARTITION BY us ORDER BY file_row_number) = 1"
+    digest = (
+        "count(*), min(at_us_), max(at_us_), "
+        f"CAST(coalesce(sum(hash(at_us_, {', '.join(values)})), 0) AS VARCHAR)"
+    )
+    numbered = f"(SELECT *, {us} AS at_us_ FROM {relation})"
+    if times_repeat(bench, numbered, params, "at_us_"):
+        first = "row_number() OVER (PARTITION BY at_us_ ORDER BY file_row_number) = 1"
         numbered = f"(SELECT * FROM {numbered} QUALIFY {first})"
     rows, first_us, last_us, incoming = bench.one(f"SELECT {digest} FROM {numbered}", params)
     stored = ", ".join(identifier(column.physical) for column in info.columns)

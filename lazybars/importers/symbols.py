@@ -10,9 +10,10 @@ from lazybars.importers.bench import Bench
 from lazybars.importers.spacing import times_repeat
 from lazybars.store.schema import identifier
 
-__all__ = ["chosen", "symbols_in", "telling_column"]
+__all__ = ["chosen", "require_told_apart", "symbols_in", "telling_column"]
 
 _MOST_SYMBOLS = 10_000
+_CLOCK = r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp]\.?[Mm]\.?)?"
 # Of the times: an hour that a clock set back repeats is far less.
 _MOST_REPEATED = 0.05
 _MOST_ODD_ROWS = 0.005
@@ -69,13 +70,19 @@ def telling_column(
     """
     if not times_repeat(bench, relation, params, time):
         return None
-    times, repeated = bench.one(
-        f"SELECT count(*), count_if(prices > 1) FROM (SELECT count(DISTINCT {close}) AS prices FROM "
-        f"{relation} GROUP BY {time})",
-        params,
-    )
+    times, repeated = _repeated(bench, relation, params, close, time)
     if repeated <= _MOST_REPEATED * times:
         return None
+    for name in texts:
+        column = identifier(name)
+        if bench.one(
+            f"SELECT bool_and(regexp_full_match(trim({column}), $clock)) FROM {relation}",
+            {**params, "clock": _CLOCK},
+        )[0]:
+            raise AmbiguousInput(
+                f"{label}: column {name!r} holds times of day: call it time, or say what each column is with "
+                "--columns"
+            )
     telling = [name for name in texts if _tells(bench, relation, params, time, close, identifier(name))]
     if len(telling) != 1:
         which = f"{' and '.join(telling)} each tell" if telling else "no column tells"
@@ -84,6 +91,45 @@ def telling_column(
             f"{which} whose bars the rows are: call the column that does symbol, or say it with --columns"
         )
     return telling[0]
+
+
+def require_told_apart(
+    bench: Bench,
+    relation: str,
+    params: dict[str, Any],
+    label: str,
+    time: str,
+    close: str,
+    symbol: str,
+    name: str,
+) -> None:
+    """Raise AmbiguousInput where rows of one symbol and time have other prices: of expiries, sizes, venues.
+
+    time, close, symbol : SQL. name : of the symbol's column.
+    """
+    # In a file in order, by symbol or by time first, the same of both are neighbours.
+    if not all(
+        times_repeat(bench, relation, params, f"row({one}, {other})")
+        for one, other in ((symbol, time), (time, symbol))
+    ):
+        return
+    times, repeated = _repeated(bench, relation, params, close, f"{symbol}, {time}")
+    if repeated > _MOST_REPEATED * times:
+        raise AmbiguousInput(
+            f"{label}: {repeated:,} of {times:,} times of a symbol in column {name!r} are there more than "
+            "once, with other prices: its rows are of several series; give each in a file of its own, or say "
+            "with --columns which column tells them apart"
+        )
+
+
+def _repeated(bench: Bench, relation: str, params: dict[str, Any], close: str, keys: str) -> tuple[int, int]:
+    """(how many there are of the keys, for how many of them there is more than one price)"""
+    times, repeated = bench.one(
+        f"SELECT count(*), count_if(prices > 1) FROM (SELECT count(DISTINCT {close}) AS prices FROM "
+        f"{relation} GROUP BY {keys})",
+        params,
+    )
+    return times, repeated
 
 
 def _tells(bench: Bench, relation: str, params: dict[str, Any], time: str, close: str, column: str) -> bool:

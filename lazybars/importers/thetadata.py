@@ -125,7 +125,8 @@ def _without_zeros(rows: Rows) -> str:
     """Zero prices say that nothing was traded; with a quote the row still tells something."""
     zero = " AND ".join(f"{name} = 0" for name in BAR_FIELDS[:4])
     quoted = "".join(f" OR coalesce({name}, 0) > 0" for name in ("bid", "ask") if name in rows.columns)
-    return f"SELECT * REPLACE (bar AND (NOT coalesce({zero}, false){quoted}) AS bar) FROM ({rows.select})"
+    is_bar = f"is_a_bar_ AND (NOT coalesce({zero}, false){quoted})"
+    return f"SELECT * REPLACE ({is_bar} AS is_a_bar_) FROM ({rows.select})"
 
 
 THETADATA = Kind("thetadata", (".parquet",), _lots)

@@ -90,7 +90,7 @@ def typed_rows(
     if need_price and not hollow:
         prices = [f"{_held(by_name[name])}" for name in (*BAR_FIELDS[:4], "bid", "ask") if name in by_name]
         tests.append(f"({' OR '.join(prices)})")
-    parts.append(f"{' AND '.join(tests) or 'true'} AS bar")
+    parts.append(f"{' AND '.join(tests) or 'true'} AS is_a_bar_")
     select = f"SELECT {', '.join(parts)} FROM {relation}"
     return Rows(select, tuple(kept), params or {}, tuple(left_out), zone, empty)
 
@@ -101,7 +101,7 @@ def utc_days(bench: Bench, rows: Rows, *, zone: str) -> list[Span]:
         "SELECT DISTINCT epoch_us(timezone('America/New_York', CAST(day AS TIMESTAMP))), "
         "epoch_us(timezone('America/New_York', CAST(day + 1 AS TIMESTAMP))) - 1 FROM "
         f"(SELECT CAST(timezone('{zone}', CAST(datetime AS TIMESTAMPTZ)) AS DATE) AS day "
-        f"FROM ({rows.select}) WHERE NOT bar AND datetime IS NOT NULL) ORDER BY 1",
+        f"FROM ({rows.select}) WHERE NOT is_a_bar_ AND datetime IS NOT NULL) ORDER BY 1",
         rows.params,
     )
     return [(first, last) for first, last in days]
@@ -111,8 +111,9 @@ def runs_without(bench: Bench, rows: Rows) -> list[Span]:
     """From the first to the last of each run of rows that are no bars."""
     found = bench.rows(
         "SELECT epoch_us(CAST(min(datetime) AS TIMESTAMPTZ)), epoch_us(CAST(max(datetime) AS TIMESTAMPTZ)) "
-        f"FROM (SELECT datetime, bar, count_if(bar) OVER (ORDER BY datetime) AS after FROM ({rows.select}) "
-        "WHERE datetime IS NOT NULL) WHERE NOT bar GROUP BY after ORDER BY 1",
+        "FROM (SELECT datetime, is_a_bar_, count_if(is_a_bar_) OVER (ORDER BY datetime) AS after "
+        f"FROM ({rows.select}) "
+        "WHERE datetime IS NOT NULL) WHERE NOT is_a_bar_ GROUP BY after ORDER BY 1",
         rows.params,
     )
     return [(first, last) for first, last in found]
