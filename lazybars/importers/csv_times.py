@@ -134,11 +134,11 @@ def _text(cells: Cells, columns: tuple[str, ...]) -> str:
     parts = [f"nullif(trim({identifier(column)}), '')" for column in columns]
     if len(parts) == 1:
         return parts[0]
-    digits, longest = cells.one(
+    digits, longest, most = cells.one(
         f"coalesce(bool_and(regexp_full_match({parts[1]}, '\\d+')), false), "
-        f"coalesce(max(length({parts[1]})), 0)"
+        f"coalesce(max(length({parts[1]})), 0), coalesce(max(TRY_CAST({parts[1]} AS INTEGER)), 0)"
     )
-    if digits and longest <= 2:
+    if digits and longest <= 2 and 0 < most < 24:
         raise AmbiguousInput(
             f"{cells.label}: the times of day in column {columns[1]!r} are numbers of up to two digits: "
             "hours, or minutes past midnight; write them as 09:00, or give one column with date and time"

@@ -27,12 +27,13 @@ def timestep_of(
     if not found:
         raise BadInput(f"{label}: too few bars to tell the timestep: give --timestep")
     gap_s, least_s, count = found[0]
+    named = named_size(gap_s, label)
     if count >= _FEW_GAPS and least_s >= 1.9 * _DAY_S:
         raise BadInput(
             f"{label}: no two bars are less than {least_s / _DAY_S:.3g} days apart; lazybars takes bars of a "
             "minute to a day, or give --timestep"
         )
-    return named_size(gap_s, label)
+    return named
 
 
 def common_gap_s(bench: Bench, relation: str, params: dict[str, Any], time: str) -> int | None:
