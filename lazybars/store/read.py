@@ -244,7 +244,7 @@ def sessions(cur: duckdb.DuckDBPyConnection, series_ids: Sequence[int]) -> tuple
         params=[list(series_ids)],
     ).to_arrow_table()
     day, first_us, last_us = (int64s(column) for column in table.columns)
-    return day, _in_ns(first_us), _in_ns(last_us)
+    return day, _countable(first_us) * 1000, _countable(last_us) * 1000
 
 
 def series_days(cur: duckdb.DuckDBPyConnection, series_id: int) -> tuple[Int64s, Int64s, Int64s, Int64s]:
@@ -255,7 +255,7 @@ def series_days(cur: duckdb.DuckDBPyConnection, series_id: int) -> tuple[Int64s,
         params=[series_id],
     ).to_arrow_table()
     day, first_us, last_us, rows = (int64s(column) for column in table.columns)
-    return day, _in_ns(first_us), _in_ns(last_us), rows
+    return day, _countable(first_us) * 1000, _countable(last_us) * 1000, rows
 
 
 def timestamps(engine: Engine, entry: Entry) -> Int64s:
@@ -272,7 +272,9 @@ def timestamps(engine: Engine, entry: Entry) -> Int64s:
                 for batch in rows.to_arrow_reader(BATCH_ROWS):
                     out[at : at + batch.num_rows] = np.from_dlpack(batch.column(0).cast(pa.int64()))
                     at += batch.num_rows
-    return _in_ns(out[:at])
+    out = _countable(out[:at])
+    out *= 1000
+    return out
 
 
 def revisions(cur: duckdb.DuckDBPyConnection, where: str, params: list[Any], limit: int | None) -> pa.Table:
@@ -287,14 +289,14 @@ def revisions(cur: duckdb.DuckDBPyConnection, where: str, params: list[Any], lim
     ).to_arrow_table()
 
 
-def _in_ns(us: Int64s) -> Int64s:
-    """Microseconds as nanoseconds. Raises ConfigError beyond what those reach to."""
+def _countable(us: Int64s) -> Int64s:
+    """The same microseconds. Raises ConfigError where they are beyond what nanoseconds reach to."""
     if len(us) and max(int(us.max()), -int(us.min())) > _NS_US:
         raise ConfigError(
             "the series has bars before 1677-09-22 or after 2262-04-11, beyond what nanoseconds count: "
             "get_historical_prices(), resample() and panel() read it, clocks and checks cannot"
         )
-    return us * 1000
+    return us
 
 
 def int64s(column: pa.ChunkedArray) -> Int64s:
