@@ -66,6 +66,12 @@ def meant(role: str, names: Sequence[str], taken: Collection[str] = ()) -> str |
 
 def by_name(names: Sequence[str], label: str) -> Roles:
     """From a header. Raises BadInput where time or prices cannot be told."""
+    bare = [re.sub(r"[._]\d+$", "", name.strip().lower()) for name in names]
+    if sum(bare.count(price) > 1 for price in ("open", "high", "low")) > 1:
+        raise BadInput(
+            f"{label}: the columns {', '.join(names)} have prices of several symbols side by side: say with "
+            "--columns which of them to take, '-' for each of the others"
+        )
     fields = _fields(names)
     if "volume" not in fields:  # "Volume BTC", "Volume USDT": the first counts what is traded
         counted = [name for name in names if _plain(name).startswith("volume")]

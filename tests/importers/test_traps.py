@@ -70,6 +70,14 @@ REFUSED = {
         text(HEAD, [f"{day},1,2,.5,1,9" for day in DAYS[::3]]),
         "no two bars are less than 3 days apart.*--timestep",
     ),
+    "symbols side by side under one name": (
+        text(f"{HEAD},Open,High,Low,Close,Volume", [f"{day},1,2,.5,1,9,11,12,10,11,9" for day in DAYS]),
+        "several symbols side by side: say with --columns",
+    ),
+    "the same as pandas numbers them": (
+        text(f"{HEAD},Open.1,High.1,Low.1,Close.1", [f"{day},1,2,.5,1,9,11,12,10,11" for day in DAYS]),
+        "several symbols side by side: say with --columns",
+    ),
     "thirty-seconds of a point": (
         text(HEAD, [f"{day},110'16,111'08,109'02,110'20,9" for day in DAYS]),
         'open is not a number in 20 rows: "110\'16"',
