@@ -97,7 +97,7 @@ def _reader(layout: Layout) -> str:
     names = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in layout.names)
     return (
         "read_csv($file, auto_detect = false, header = false, all_varchar = true, quote = '\"', "
-        f"escape = '\"', skip = {layout.skip:d}, delim = {literal(layout.delimiter)}, columns = {{{names}}}, "
+        f"escape = '\"', skip = {layout.skip - layout.torn:d}, delim = {literal(layout.delimiter)}, columns = {{{names}}}, "
         "encoding = 'utf-8', nullstr = $nulls)"
     )
 

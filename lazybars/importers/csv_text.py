@@ -45,7 +45,7 @@ class Layout:
     whether names stood above them. names : the columns' names, or column0, column1, ... symbol : what a
     second line of the header, as yfinance writes it, says of all columns. mixed : lines do not all end in
     the same way. footer : a last line that is a sentence and no row. aligned : runs of spaces are one
-    delimiter.
+    delimiter. torn : of the lines before the header, those that go on with a quoted cell.
     """
 
     encoding: str
@@ -57,6 +57,7 @@ class Layout:
     mixed: bool = False
     footer: str = ""
     aligned: bool = False
+    torn: int = 0
 
 
 def layout_of(path: Path, delimiter: str | None = None) -> Layout:
@@ -87,6 +88,9 @@ def layout_of(path: Path, delimiter: str | None = None) -> Layout:
     names = tuple(f"column{i}" for i in range(width))
     mixed = len(set(_LINE_ENDS.findall(text))) > 1
     layout = Layout(encoding, best, start, False, names, mixed=mixed, aligned=aligned and best == " ")
+    # Each line with its end, so that a cell that is quoted over several of them is one.
+    titles = csv.reader((line + "\n" for line in lines[:start]), delimiter=best)
+    layout = replace(layout, torn=start - sum(1 for _ in titles))
     if len(above) == width - 1 and _is_header(above):  # every row of data ends with a delimiter
         return replace(layout, header=True, names=_unique([*above, ""]))
     if not _is_header(rows[0]):

@@ -122,6 +122,17 @@ def test_bars_of_symbols_in_either_order_are_told_apart(first: str, imported: An
     assert [(row[0].symbol, row[4]) for row in imported.series()] == [("A", 20), ("B", 20)]
 
 
+TITLES = ['"By X\non a day"', '"By X\n\nfor me\non a day"\n', 'By "X"', "By X\n"]
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_titles_above_the_header_cost_no_bar(title: str, imported: Any, tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    path.write_text(f"{title}\n" + text(HEAD, [f"{day},1,2,.5,1,{i}" for i, day in enumerate(DAYS)]))
+    imported.one("csv", path)
+    assert imported.frame()["volume"].tolist() == list(range(20))
+
+
 def test_columns_called_as_ours_are_columns_like_any_other(imported: Any, tmp_path: Path) -> None:
     path = tmp_path / "bars.csv"
     path.write_text(text(f"{LOWER},bar,us", [f"{at},1,2,.5,1,9,{i % 2},{i}" for i, at in enumerate(MINUTES)]))
