@@ -97,8 +97,8 @@ def _reader(layout: Layout) -> str:
     names = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in layout.names)
     return (
         "read_csv($file, auto_detect = false, header = false, all_varchar = true, quote = '\"', "
-        f"escape = '\"', skip = {layout.skip - layout.torn:d}, delim = {literal(layout.delimiter)}, columns = {{{names}}}, "
-        "encoding = 'utf-8', nullstr = $nulls)"
+        f"escape = '\"', skip = {layout.skip - layout.torn:d}, delim = {literal(layout.delimiter)}, "
+        f"columns = {{{names}}}, encoding = 'utf-8', nullstr = $nulls)"
     )
 
 
