@@ -309,8 +309,7 @@ def _settled(
 
 def _put_ranges(cur: duckdb.DuckDBPyConnection, series: list[_Series]) -> None:
     """Extend what is known by what came; most often one range of each series grows."""
-    reach = {one.series_id: coverage.reach_us(one.target.timestep) for one in series}
-    near = min(int(one.us[0]) - reach[one.series_id] for one in series)
+    near = min(int(one.us[0]) - coverage.reach_us(one.target.timestep) for one in series)
     found = cur.execute(
         "SELECT id, series_id, epoch_us(start_ts), epoch_us(end_ts), known_empty FROM known_ranges "
         "WHERE end_ts >= make_timestamptz(?::BIGINT) ORDER BY start_ts",

@@ -22,6 +22,7 @@ from lazybars.store.schema import identifier
 
 __all__ = [
     "BATCH_ROWS",
+    "NS_US",
     "in_time",
     "instant_us",
     "int64s",
@@ -38,7 +39,7 @@ __all__ = [
 
 BATCH_ROWS = 65_536
 _UTC_STAMP = pa.timestamp("us", "UTC")
-_NS_US = (2**63 - 1) // 1000  # microseconds that nanoseconds reach to
+NS_US = 2**63 // 1000  # microseconds that nanoseconds reach to, either way
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _FIRST_US, _LAST_US = -(2**60), 2**60  # wider than any bar, within what TIMESTAMPTZ holds
 
@@ -291,7 +292,7 @@ def revisions(cur: duckdb.DuckDBPyConnection, where: str, params: list[Any], lim
 
 def _countable(us: Int64s) -> Int64s:
     """The same microseconds. Raises ConfigError where they are beyond what nanoseconds reach to."""
-    if len(us) and max(int(us.max()), -int(us.min())) > _NS_US:
+    if len(us) and max(int(us.max()), -int(us.min())) > NS_US:
         raise ConfigError(
             "the series has bars before 1677-09-22 or after 2262-04-11, beyond what nanoseconds count: "
             "get_historical_prices(), resample() and panel() read it, clocks and checks cannot"

@@ -13,7 +13,7 @@ import numpy as np
 
 from lazybars.store.days import ZONE
 from lazybars.store.engine import Engine
-from lazybars.store.read import Int64s
+from lazybars.store.read import NS_US, Int64s
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["as_dtype", "day_of", "index_of", "midnight_us", "reach_us", "snapshot", "within"]
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_NS_US = 2**63 // 1000  # microseconds that nanoseconds reach to, either way
 _EARLIEST = dt.datetime(1, 1, 2, tzinfo=dt.UTC)  # that has a time in New York
 
 
@@ -74,7 +73,7 @@ def index_of(times_us: Int64s, unit: str) -> pd.DatetimeIndex:
     """The index that ``get_historical_prices`` gives bars of those times."""
     import pandas as pd
 
-    if unit == "ns" and len(times_us) and max(-times_us.min(), times_us.max()) < _NS_US:
+    if unit == "ns" and len(times_us) and max(-times_us.min(), times_us.max()) < NS_US:
         # What pandas does as well, a time at a time.
         index = pd.DatetimeIndex((times_us * 1000).view("M8[ns]"), tz="UTC", name="datetime")
     else:
